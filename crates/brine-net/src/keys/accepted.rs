@@ -105,6 +105,29 @@ impl AcceptedKeys {
     /// The accepted key of an id, as its file is now.
     #[must_use]
     pub fn get(&self, id: &MinionId) -> Option<Arc<AcceptedKey>> {
+        self.get_or_read(id, None)
+    }
+
+    /// The same. A file that holds the key `shown` is not parsed: that key was.
+    pub(crate) fn get_like(&self, id: &MinionId, shown: &PublicKey) -> Option<Arc<AcceptedKey>> {
+        self.get_or_read(id, Some(shown))
+    }
+
+    /// The key of this text, if it was an id's accepted key when that was last looked at: it need not be parsed again.
+    /// Whether it still is accepted is another question.
+    pub(crate) fn parsed(&self, id: &MinionId, pem: &str) -> Option<PublicKey> {
+        let known = self.lock();
+        let public = &known.keys.get(id)?.key.public;
+        (public.pem() == pem).then(|| public.clone())
+    }
+
+    /// Whether this is an id's accepted key now, if that can be told without reading its file.
+    pub(crate) fn holds(&self, id: &MinionId, shown: &PublicKey) -> bool {
+        let is_shown = |key: Arc<AcceptedKey>| key.public == *shown;
+        self.parsed(id, shown.pem()).is_some() && self.get_like(id, shown).is_some_and(is_shown)
+    }
+
+    fn get_or_read(&self, id: &MinionId, shown: Option<&PublicKey>) -> Option<Arc<AcceptedKey>> {
         let now = Instant::now();
         let changes = {
             let mut known = self.lock();
@@ -127,7 +150,7 @@ impl AcceptedKeys {
             known.looked = looked;
             return Some(known.key.clone());
         }
-        let stored = self.store.get(KeyState::Accepted, id).ok()??;
+        let stored = self.store.get_like(KeyState::Accepted, id, shown).ok()??;
         let key = Arc::new(AcceptedKey::new(stored.key()?.clone()));
         let known = KnownKey {
             key: key.clone(),
@@ -251,6 +274,30 @@ mod tests {
         fs::create_dir(folder).unwrap();
         change_all();
         assert!(accepted.lock().watch.is_none());
+    }
+
+    #[test]
+    fn a_key_that_is_parsed_is_held_only_while_its_file_holds_it() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let accepted = AcceptedKeys::new(store.clone());
+        let id = MinionId::parse("m1").unwrap();
+        let path = store.path(KeyState::Accepted, &id);
+        let [key, other] = [1024; 2].map(|bits| {
+            let key = PrivateKey::generate(bits).unwrap();
+            key.public().clone()
+        });
+        fs::write(&path, key.pem()).unwrap();
+        assert!(!accepted.holds(&id, &key), "nobody has looked yet");
+        assert_eq!(accepted.get_like(&id, &other).unwrap().public, key);
+        assert!(accepted.holds(&id, &key) && !accepted.holds(&id, &other));
+        assert_eq!(accepted.parsed(&id, key.pem()).as_ref(), Some(&key));
+        assert!(accepted.parsed(&id, other.pem()).is_none());
+        fs::write(&path, other.pem()).unwrap();
+        assert!(!accepted.holds(&id, &key));
+        assert!(accepted.holds(&id, &other));
+        fs::remove_file(&path).unwrap();
+        assert!(!accepted.holds(&id, &other));
     }
 
     #[test]

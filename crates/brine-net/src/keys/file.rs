@@ -64,7 +64,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> io::Resu
 /// The text of a file; `None` if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<String>, StoreError> {
     let read = || -> io::Result<String> {
-        let mut text = String::new();
+        // Room for a key: without it the text is read piece by piece.
+        let mut text = String::with_capacity(1024);
         File::open(path)?
             .take(MAX_BYTES)
             .read_to_string(&mut text)?;

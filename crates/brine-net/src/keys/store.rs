@@ -52,8 +52,12 @@ pub enum StoredKey {
 }
 
 impl StoredKey {
-    fn read(pem: &str) -> Self {
-        PublicKey::from_pem(pem).map_or(Self::Invalid, Self::Key)
+    /// What a file holds; `shown` is a key that it may hold and that need not be parsed again.
+    fn read(pem: &str, shown: Option<&PublicKey>) -> Self {
+        match shown {
+            Some(shown) if shown.pem() == pem => Self::Key(shown.clone()),
+            _ => PublicKey::from_pem(pem).map_or(Self::Invalid, Self::Key),
+        }
     }
 
     /// The key, if it is one.
@@ -112,9 +116,19 @@ impl KeyStore {
     /// # Errors
     /// [`StoreError`].
     pub fn get(&self, state: KeyState, id: &MinionId) -> Result<Option<StoredKey>, StoreError> {
+        self.get_like(state, id, None)
+    }
+
+    /// The same; `shown` is a key that the file may hold and that need not be parsed again.
+    pub(crate) fn get_like(
+        &self,
+        state: KeyState,
+        id: &MinionId,
+        shown: Option<&PublicKey>,
+    ) -> Result<Option<StoredKey>, StoreError> {
         let path = self.path(state, id);
         match file::read(&path) {
-            Ok(text) => Ok(text.map(|pem| StoredKey::read(&pem))),
+            Ok(text) => Ok(text.map(|pem| StoredKey::read(&pem, shown))),
             Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
                 Ok(Some(StoredKey::Invalid))
             }
@@ -134,13 +148,21 @@ impl KeyStore {
     /// # Errors
     /// [`StoreError`].
     pub fn find(&self, id: &MinionId) -> Result<Option<(KeyState, StoredKey)>, StoreError> {
+        self.first(|state| self.get(state, id))
+    }
+
+    /// The first of these states in which `look` finds something, and what it finds.
+    pub(crate) fn first<T>(
+        &self,
+        look: impl Fn(KeyState) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<(KeyState, T)>, StoreError> {
         let order = match self.series {
             Series::S3008 => [KeyState::Rejected, KeyState::Pending, KeyState::Accepted],
             _ => [KeyState::Rejected, KeyState::Accepted, KeyState::Pending],
         };
         for state in order {
-            if let Some(key) = self.get(state, id)? {
-                return Ok(Some((state, key)));
+            if let Some(found) = look(state)? {
+                return Ok(Some((state, found)));
             }
         }
         Ok(None)
@@ -157,6 +179,7 @@ impl KeyStore {
             _lock: file::lock(&self.pki_dir.join(LOCK))?,
         })
     }
+
     /// The ids in a state, sorted. Names that are no ids, such as hidden files, are left out.
     ///
     /// # Errors

@@ -67,7 +67,8 @@ impl MasterChannel {
             }
         }
         // Before anything is stored: an invalid key must not occupy an id.
-        let Ok(public) = PublicKey::from_pem(&request.pub_key) else {
+        let parsed = self.accepted.parsed(&request.id, &request.pub_key);
+        let Ok(public) = parsed.map_or_else(|| PublicKey::from_pem(&request.pub_key), Ok) else {
             return self.refused(Ret::Rejected, request.nonce, request.signing);
         };
         if !request.id.is_plain() && self.store.find(&request.id)?.is_none() {
@@ -110,13 +111,18 @@ impl MasterChannel {
         autosign: Accepts,
     ) -> Result<(Decision, bool), StoreError> {
         let id = &request.id;
-        let is = |stored: &StoredKey| match stored {
-            StoredKey::Key(key) if key == public => StoredIs::Same,
-            _ => StoredIs::Other,
+        let compare = |state| -> Result<_, StoreError> {
+            if state == KeyState::Accepted && self.accepted.holds(id, public) {
+                return Ok(Some(StoredIs::Same));
+            }
+            let stored = self.store.get_like(state, id, Some(public))?;
+            Ok(stored.map(|stored| match stored {
+                StoredKey::Key(key) if key == *public => StoredIs::Same,
+                _ => StoredIs::Other,
+            }))
         };
         let look = || -> Result<_, StoreError> {
-            let stored = self.store.find(id)?;
-            let stored = stored.as_ref().map(|(state, key)| (*state, is(key)));
+            let stored = self.store.first(compare)?;
             let decision = decide(&Case {
                 stored,
                 full: self.is_full(occupancy),
@@ -217,7 +223,7 @@ impl MasterChannel {
         now: SystemTime,
     ) -> Result<SignIn, StoreError> {
         // The key may have been removed meanwhile.
-        let accepted = self.accepted.get(&request.id);
+        let accepted = self.accepted.get_like(&request.id, public);
         let Some(owner) = accepted.filter(|key| key.public == *public) else {
             return self.refused(Ret::Pending, request.nonce, request.signing);
         };
