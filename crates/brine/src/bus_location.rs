@@ -270,7 +270,7 @@ pub(crate) const fn may_come(error: &ConnectError) -> bool {
 }
 
 /// How soon a bus closes the connection of a user who may not read, at most.
-pub(crate) const REFUSED_WITHIN: Duration = Duration::from_millis(1500);
+pub(crate) const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What to say to a user to whom Brine's own socket is closed, and whose connections to Salt's are closed at once.
 pub(crate) fn may_not_read(denied: &Denied, endpoint: &Endpoint) -> String {

@@ -472,3 +472,18 @@ fn log_import_says_how_a_file_is_read() {
         "{left:?}"
     );
 }
+
+#[test]
+fn a_tag_that_is_not_the_whole_tag_is_explained_in_a_pipe_too() {
+    let store = Store::new();
+    let left = store.run(&["history", "salt/job"]);
+    assert_eq!(
+        (left.code, left.stderr.as_str()),
+        (
+            Some(0),
+            "brine: 0 of 6 events matched\n\
+             brine: only events with exactly the tag salt/job; for all below it: 'salt/job/*'\n"
+        )
+    );
+    assert_eq!(store.run(&["history", "my/tag"]).stderr, "");
+}

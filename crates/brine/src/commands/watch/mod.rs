@@ -501,6 +501,9 @@ fn say_what_was_seen(
         counted(wanted, "event"),
         in_seconds(time)
     ));
+    if matched == 0 && seen > 0 {
+        asked.explain_silence();
+    }
 }
 
 /// Whole seconds; less than one as it is, which is not 0.
