@@ -281,8 +281,8 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
                 directory = %directory.display(),
                 recovered_to = after_newest - 1,
                 next = next.0,
-                "history: the bus was not closed; everything committed is there, and numbering goes on above \
-                 what readers may have seen"
+                "history: the bus was not closed; everything committed is there; the next event's number is above \
+                 what readers may have seen, and no event has one of those between"
             );
             (state.log, next)
         }
