@@ -99,7 +99,14 @@ fn runners_know_jobs_and_minions_as_salts_do() {
         .unwrap()
         .strip_prefix("jid: ")
         .unwrap();
+    // A job of the master itself.
+    let echoed = node.run(&["salt-run", "--jid", "20261130120000000001", "test.arg", "x"]);
+    assert_eq!(echoed.code, Some(0), "{echoed:?}");
     let questions = [
+        vec!["jobs.lookup_jid", "20261130120000000001"],
+        vec!["jobs.list_job", "20261130120000000001"],
+        vec!["jobs.list_jobs", "search_function=runner.test.arg"],
+        vec!["jobs.last_run", "function=runner.test.arg"],
         vec!["jobs.lookup_jid", jid],
         vec!["jobs.list_job", jid],
         vec!["jobs.print_job", jid],
@@ -119,7 +126,13 @@ fn runners_know_jobs_and_minions_as_salts_do() {
     ];
     let config_dir = node.root.path().to_str().unwrap();
     // The second is a job itself.
-    for questions in [&questions[..], &[vec!["manage.versions"]]] {
+    for questions in [
+        &questions[..],
+        &[
+            vec!["manage.versions"],
+            vec!["test.arg", "a", "b=2", "__c=3"],
+        ],
+    ] {
         let cases = questions.iter();
         let cases = cases.map(|words| crate::salt_key::case("salt-run", config_dir, words));
         for (words, salts) in questions
