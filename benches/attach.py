@@ -137,7 +137,7 @@ class Site:
         self.has_joined(1)
 
     def has_joined(self, times):
-        what = "in front: " if self.options.in_front else "joined: every event"
+        what = "in front: " if self.options.in_front else "joined the bus"
         until("attach beside the bus", lambda: (self.root / "attach.log").read_text().count(what) >= times)
 
     def fire(self, tag):

@@ -49,7 +49,7 @@ pub enum AclError {
     },
     /// What users of the HTTP API may run is not said here.
     #[error(
-        "brine: acl: rule {number}: run: what users of the HTTP API may run is said by external_auth"
+        "brine: acl: rule {number}: run: external_auth says what users of the HTTP API may run; remove run here"
     )]
     RunsByExternalAuth {
         /// Which rule, from 1.

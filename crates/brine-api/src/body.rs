@@ -43,7 +43,7 @@ impl ResponseBody {
         Self(Kind::Full(Some(bytes.into())))
     }
 
-    /// What is written into a pipe. `start` gets the writing end when the body is first read; once the client has gone,
+    /// What is written into a pipe. `start` gets the writing end when the body is first read; once the client has disconnected,
     /// writes fail.
     pub(crate) fn piped(start: impl FnOnce(DuplexStream) + Send + 'static) -> Self {
         Self(Kind::Piped(Pipe::Waiting(Box::new(start))))

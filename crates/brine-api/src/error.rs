@@ -30,7 +30,7 @@ pub enum ApiError {
         allowed: &'static str,
     },
     /// No consumer has this name.
-    #[error("no consumer {name}; brine consumer ls lists those there are")]
+    #[error("no consumer {name}; brine consumer ls lists them all")]
     NoConsumer {
         /// The name.
         name: String,
@@ -46,7 +46,7 @@ pub enum ApiError {
     NotSaved(String),
     /// Without history nothing is durable.
     #[error(
-        "this bus keeps no history, so that nothing it takes is durable; ask with ?durable=false (brine send --ack=appended), or configure brine: {{history: …}}"
+        "this bus keeps no history, so it cannot make events durable; ask with ?durable=false (brine send --ack=appended), or configure brine: {{history: …}}"
     )]
     NoHistory,
     /// The body is larger than is taken at once.
@@ -56,10 +56,10 @@ pub enum ApiError {
         limit: usize,
     },
     /// The body did not come.
-    #[error("the body did not come in time")]
+    #[error("the body did not arrive in time")]
     BodyTimeout,
     /// The client closed the connection before its command was done.
-    #[error("the client has gone")]
+    #[error("the client has disconnected")]
     ClientGone,
     /// The body has a type that is not read.
     #[error("expected a body of application/x-ndjson or application/x-msgpack, found {found}")]
@@ -68,7 +68,7 @@ pub enum ApiError {
         found: String,
     },
     /// The body is coded in a way that is not understood.
-    #[error("transfer-encoding: expected chunked alone")]
+    #[error("transfer-encoding must be chunked, and nothing else")]
     UnsupportedCoding,
     /// What was asked for does not happen on this node.
     #[error("{0}")]

@@ -39,7 +39,7 @@ impl HangUp {
         self.reaches(Peer::Listens).await;
     }
 
-    /// Done when the client has gone.
+    /// Done when the client has disconnected.
     pub(crate) async fn is_complete(&mut self) {
         self.reaches(Peer::Gone).await;
     }

@@ -99,7 +99,7 @@ fn check_address(context: &Context) -> Result<(), RestError> {
     let ips = &context.state.options.authorized_ips;
     let address = context.peer().ip().to_canonical().to_string();
     if !ips.is_empty() && !ips.contains(&address) {
-        tracing::warn!(%address, "authorized_ips does not name this address");
+        tracing::warn!(%address, "refused: authorized_ips does not list this address");
         return Err(RestError::Forbidden("Bad IP".into()));
     }
     Ok(())

@@ -36,7 +36,7 @@ pub enum BenchError {
     },
     /// The system allows too few open files for so many connections.
     #[error(
-        "{needed} connections need as many open files, the limit is {allowed}; raise it (ulimit -Hn) or ask for fewer"
+        "{needed} connections need as many open files, but the limit is {allowed}; raise it (ulimit -Hn) or ask for fewer"
     )]
     TooFewFiles {
         /// Connections and some files besides.
@@ -56,7 +56,7 @@ pub enum BenchError {
     },
     /// Connected, but events do not come out.
     #[error(
-        "{hearing} of {subscribers} subscribers heard an event within {within:?}; does the bus speak the dialect asked for ({dialect})?"
+        "only {hearing} of {subscribers} subscribers received an event within {within:?}; does the bus use the dialect {dialect}?"
     )]
     Deaf {
         /// Subscribers that heard one.

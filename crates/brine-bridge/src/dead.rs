@@ -82,7 +82,7 @@ pub enum DeadError {
         source: io::Error,
     },
     /// A line that no sink wrote.
-    #[error("dead letters {}, line {line}: expected a dead letter; remove the line", .file.display())]
+    #[error("dead letters {}, line {line}: not a dead letter; remove the line", .file.display())]
     Line {
         /// The file.
         file: PathBuf,
@@ -90,15 +90,14 @@ pub enum DeadError {
         line: usize,
     },
     /// One that is to be discarded is not among them.
-    #[error("no dead letter has position {position}; none is discarded")]
+    #[error("no dead letter has position {position}; nothing was discarded")]
     NotThere {
         /// The position that was named.
         position: Position,
     },
     /// There are as many as may be.
     #[error(
-        "dead letters {}: full with {letters} letters; mend what makes the other side refuse them and send them \
-         again, or discard them",
+        "dead letters {}: the file is full ({letters} letters); fix what makes the other side refuse them and send them again, or discard them",
         .file.display()
     )]
     Full {
@@ -470,7 +469,7 @@ mod tests {
         };
         // Either all that are named or none.
         let error = letters.discard(&these(&[1, 9])).unwrap_err();
-        assert!(error.to_string().contains("-9; none"), "{error}");
+        assert!(error.to_string().contains("-9; nothing"), "{error}");
         assert_eq!(read(&file).len(), 4);
         let chosen = letters.discard(&these(&[3, 1, 3])).unwrap();
         assert_eq!((chosen.positions.len(), chosen.kept), (2, 2));

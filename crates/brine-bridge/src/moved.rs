@@ -27,7 +27,7 @@ impl Moved {
         if let Err(error) = noted {
             tracing::warn!(
                 file = %self.0.display(), %error,
-                "that the consumer was moved is not remembered beyond this process"
+                "cannot record that the consumer was moved; a restart forgets it"
             );
         }
     }

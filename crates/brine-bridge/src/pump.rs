@@ -91,7 +91,7 @@ impl Pump {
         if let Some(why) = self.counted.figures().waits_for {
             tracing::warn!(
                 sink = %self.reader.config.name, position = %self.reader.saved,
-                "ends before the other side has everything: {why}; it goes on from there at the next start"
+                "stopped before everything was delivered: {why}; the next start continues there"
             );
         }
     }
@@ -173,7 +173,7 @@ impl Pump {
             ..consumer
         };
         if let Err(error) = self.reader.history.save(consumer).await {
-            tracing::warn!(sink = %name, err = %error, "the position is not saved");
+            tracing::warn!(sink = %name, err = %error, "cannot save the position");
         }
     }
 
@@ -391,7 +391,7 @@ impl Pump {
             self.dead.add(&letter)?;
             tracing::warn!(
                 sink = %self.reader.config.name, position = %event.position, tag = %event.tag_text(), err = %error,
-                "one event is refused and kept as a dead letter; the others go on"
+                "the other side refuses one event, which is kept as a dead letter; delivery continues"
             );
         }
         self.backoff.reset();
@@ -459,7 +459,7 @@ impl Pump {
         if self.counted.failed(&error.to_string(), now()) {
             tracing::warn!(
                 sink = %self.reader.config.name, position = %self.reader.saved, err = %error,
-                "cannot deliver; nothing is lost, it is tried until it succeeds"
+                "cannot deliver; nothing is lost, retrying until it succeeds"
             );
         }
         self.backoff.next()

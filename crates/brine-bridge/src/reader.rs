@@ -215,7 +215,7 @@ impl Reader {
             tracing::warn!(
                 sink = %self.config.name, from = %gap.from, to = %gap.to,
                 reason = gap.reason.map_or("no longer kept", GapReason::word),
-                "events are gone that were not delivered"
+                "events were removed before they were delivered"
             );
         }
         self.cursor.skip(gap);

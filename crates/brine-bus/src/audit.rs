@@ -66,7 +66,7 @@ impl Notices {
         if let Err(mpsc::error::TrySendError::Full(lost)) = self.to.try_send(noticed) {
             tracing::warn!(
                 ?lost,
-                "too much to audit at once: this is not reported as an event"
+                "too many audit records at once: this one is not fired as an event"
             );
         }
     }

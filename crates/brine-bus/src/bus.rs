@@ -374,7 +374,7 @@ impl Core {
 
 /// Closes a connection whose user may not read, but not at once: clients connect again as soon as it is closed.
 fn refuse(stream: Stream, refused: &mut JoinSet<()>) {
-    tracing::debug!(peer = %stream.peer(), "may not subscribe: neither publisher_acl nor the list of brine lets this user");
+    tracing::debug!(peer = %stream.peer(), "subscriber refused: neither publisher_acl nor Brine's list of readers allows this user");
     while refused.try_join_next().is_some() {}
     if refused.len() < MOST_REFUSED {
         refused.spawn(async move {

@@ -365,7 +365,7 @@ impl Front {
         drop(state);
         tracing::info!(
             publish = %names.publish.display(), original = %names.aside.display(),
-            "in front: new listeners are served here"
+            "in front: new subscribers are served here"
         );
         Ok(true)
     }
@@ -394,7 +394,7 @@ impl Drop for Front {
         if *self.state() == State::Ready
             && let Err(error) = self.give_back()
         {
-            tracing::error!(%error, "the bus's own socket is not back in its place; run brine attach --restore");
+            tracing::error!(%error, "cannot put the bus's own socket back; run brine attach --restore");
         }
     }
 }

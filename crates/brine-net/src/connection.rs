@@ -50,7 +50,7 @@ pub enum ConnectionError {
         limit: usize,
     },
     /// A subscriber wants too many topics.
-    #[error("more than {limit} topics, or one that is longer than any topic")]
+    #[error("more than {limit} topics, or a topic that is too long")]
     Topics {
         /// The most topics allowed.
         limit: usize,

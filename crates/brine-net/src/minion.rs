@@ -102,7 +102,9 @@ pub enum Distrust {
     )]
     KeyChanged,
     /// The key is not signed, or signed though `verify_master_pubkey_sign` is off.
-    #[error("the master's key must be signed exactly if verify_master_pubkey_sign is set")]
+    #[error(
+        "only one side uses signatures of the master's key; set master_sign_pubkey on the master and verify_master_pubkey_sign here, or neither"
+    )]
     KeySignatureUnexpected,
     /// The key is not signed by the signing key of this minion.
     #[error("the master's key is not signed by master_sign.pub")]
@@ -365,7 +367,7 @@ pub struct Sealed {
 #[non_exhaustive]
 pub enum OpenReplyError {
     /// Not sealed with the session key: sign in again and repeat. Any clear text counts as this.
-    #[error("reply not sealed with the session key{}", .text.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
+    #[error("the reply is not encrypted with the session key{}", .text.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
     SignInAgain {
         /// The clear text, such as `bad load`. Not authenticated.
         text: Option<String>,
@@ -382,10 +384,12 @@ pub enum OpenReplyError {
     )]
     PublishSignature,
     /// The publish was seen before, or lacks the number that this master's publishes have.
-    #[error("publish seen before, or without the number that this master's publishes have")]
+    #[error(
+        "publish received before, or without the serial number that this master's publishes have"
+    )]
     Replayed,
     /// It is not a message of this protocol.
-    #[error("not a message of a master")]
+    #[error("not a valid message from a master")]
     NotAMessage,
 }
 

@@ -118,7 +118,10 @@ impl TlsOptions {
                 "cert_reqs" => options.cert_reqs = Some(cert_reqs(value)?),
                 // rustls has only secure versions and ciphers: there is nothing to choose.
                 "ssl_version" | "ciphers" => {
-                    tracing::warn!(option = name, "option ssl: left to the TLS library");
+                    tracing::warn!(
+                        option = name,
+                        "option ssl: setting ignored; the TLS library decides"
+                    );
                 }
                 other => {
                     return Err(TlsError::Unsupported {

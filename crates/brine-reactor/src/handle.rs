@@ -85,7 +85,7 @@ impl ReactorHandle {
             match is_leader {
                 true => tracing::info!("the reactor is the leader again"),
                 false => tracing::warn!(
-                    "the reactor is not the leader any more: events are passed over until salt-run reactor.set_leader True"
+                    "the reactor is no longer the leader: it ignores events until salt-run reactor.set_leader True"
                 ),
             }
         }

@@ -361,7 +361,7 @@ impl Lane {
         let mut is_told = false;
         while let Err(error) = self.shared.record_start(run) {
             if !std::mem::replace(&mut is_told, true) {
-                tracing::error!(rule = %run.rule, tag = %run.tag, "the rule waits, since its reaction cannot be recorded in {}: {error}", self.shared.directory.display());
+                tracing::error!(rule = %run.rule, tag = %run.tag, "the rule waits because its reaction cannot be recorded in {}: {error}", self.shared.directory.display());
             }
             tokio::select! {
                 () = sleep(RECORD_AGAIN) => {}
@@ -493,7 +493,7 @@ impl Lane {
                     Some(missed) => format!("{missed} events"),
                     None => "events".to_owned(),
                 };
-                tracing::error!(rule = %self.name, "not reacted to: {missed} from {} on, which nobody keeps any longer", gap.from);
+                tracing::error!(rule = %self.name, "no reaction to {missed} from {} on, which are no longer stored", gap.from);
             }
         }
         work.cursor.skip(gap);

@@ -104,7 +104,9 @@ impl Shared {
             Ok(rules) => self.replace(rules),
             Err(problems) => {
                 for problem in problems {
-                    tracing::error!("the rules stay as they were: {problem}");
+                    tracing::error!(
+                        "cannot load the new rules; the old ones stay in force: {problem}"
+                    );
                 }
             }
         }

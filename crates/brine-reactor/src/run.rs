@@ -341,7 +341,7 @@ impl Shared {
             saved_at: now(),
         };
         if let Err(error) = history.save(consumer).await {
-            tracing::warn!("the reactor's position is not kept: {error}");
+            tracing::warn!("cannot save the reactor's position: {error}");
         }
         None
     }

@@ -40,13 +40,15 @@ enum Field {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// No such field.
-    #[error("unknown field {{{found}}}: there are {FIELDS}; a brace is written {{{{ or }}}}")]
+    #[error(
+        "unknown field {{{found}}}; fields are {FIELDS}; write a literal brace as {{{{ or }}}}"
+    )]
     UnknownField {
         /// What stands between the braces.
         found: String,
     },
     /// A brace without its partner.
-    #[error("expected {{FIELD}}, found a single {found}: a brace is written {{{{ or }}}}")]
+    #[error("expected {{FIELD}}, found a single {found}; write a literal brace as {{{{ or }}}}")]
     SingleBrace {
         /// The brace.
         found: char,
@@ -283,7 +285,7 @@ mod tests {
     #[test]
     fn errors_say_what_there_is() {
         for (text, error) in [
-            ("{nosuch}", "unknown field {nosuch}: there are {time} "),
+            ("{nosuch}", "unknown field {nosuch}; fields are {time} "),
             ("{data.}", "unknown field {data.}"),
             ("{tag", "expected {FIELD}, found a single {"),
             ("tag}", "expected {FIELD}, found a single }"),

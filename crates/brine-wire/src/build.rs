@@ -94,16 +94,16 @@ pub struct Date {
 #[non_exhaustive]
 pub enum BuildError {
     /// Bytes are missing, or something follows.
-    #[error("expected one whole msgpack value")]
+    #[error("not exactly one complete msgpack value")]
     NotOneValue,
     /// The bytes are not msgpack.
     #[error(transparent)]
     NotMsgpack(#[from] ScanError),
     /// Lists or maps inside each other past [`MAX_DEPTH`].
-    #[error("expected less nesting")]
+    #[error("nested too deeply")]
     TooDeep,
     /// Extension 78 is not a date as Salt writes it.
-    #[error("expected a date in extension 78")]
+    #[error("extension 78 does not hold a date")]
     NotADate,
 }
 

@@ -20,7 +20,7 @@ pub struct Envelope<'a> {
 #[non_exhaustive]
 pub enum EnvelopeError {
     /// No blank line ends the tag.
-    #[error("expected a tag ended by a blank line, found no blank line in {bytes} bytes")]
+    #[error("no blank line ends the tag in {bytes} bytes")]
     NoTagEnd {
         /// The length of what came.
         bytes: usize,
@@ -29,16 +29,16 @@ pub enum EnvelopeError {
     #[error("the tag is empty")]
     EmptyTag,
     /// The tag is not text.
-    #[error("expected a tag in UTF-8, found other bytes at byte {at}")]
+    #[error("the tag is not UTF-8 at byte {at}")]
     TagNotUtf8 {
         /// The first byte of the tag that is not UTF-8.
         at: usize,
     },
     /// What follows the tag end is not exactly one msgpack map.
-    #[error("expected one msgpack map after the tag, found something else or more")]
+    #[error("the tag is not followed by exactly one msgpack map")]
     DataNotOneMap,
     /// The data are not msgpack.
-    #[error("expected msgpack after the tag: {0}")]
+    #[error("invalid msgpack after the tag: {0}")]
     DataNotMsgpack(#[from] ScanError),
 }
 

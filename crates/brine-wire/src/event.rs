@@ -24,7 +24,7 @@ pub enum FireError {
     #[error("the tag is empty")]
     EmptyTag,
     /// The tag would end somewhere else for its readers.
-    #[error("expected a tag without a blank line and not ending in a line feed, found {tag:?}")]
+    #[error("invalid tag {tag:?}: it contains a blank line or ends in a line feed")]
     TagBreaksEnvelope {
         /// The tag.
         tag: String,

@@ -25,7 +25,7 @@ pub enum LineError {
     #[error("expected {{\"tag\": …, \"data\": {{…}}}}")]
     NotAnObject,
     /// There is no tag.
-    #[error("\"tag\" must be there, and text")]
+    #[error("\"tag\" is required, and must be text")]
     NoTag,
     /// The data are something else.
     #[error("\"data\" must be an object")]
@@ -34,7 +34,7 @@ pub enum LineError {
     #[error("unknown key {0:?}; \"tag\" and \"data\" are known")]
     UnknownKey(String),
     /// It is a line of a stream that is about no event: a gap, or a heartbeat. There is nothing to fire, and no mistake.
-    #[error("a gap or a heartbeat, which is no event")]
+    #[error("a gap or a heartbeat, not an event")]
     NoEvent,
     /// The event itself cannot be fired.
     #[error(transparent)]
@@ -170,14 +170,14 @@ mod tests {
             ("[]", "expected {\"tag\": …, \"data\": {…}}"),
             (
                 r#"{"gap": {"from": "1-2", "to": "1-4", "missed": 2, "reason": null}}"#,
-                "a gap or a heartbeat, which is no event",
+                "a gap or a heartbeat, not an event",
             ),
             (
                 r#"{"gap": {}, "data": {}}"#,
-                "\"tag\" must be there, and text",
+                "\"tag\" is required, and must be text",
             ),
-            (r#"{"gap": 1}"#, "\"tag\" must be there, and text"),
-            (r#"{"tag": 1}"#, "\"tag\" must be there, and text"),
+            (r#"{"gap": 1}"#, "\"tag\" is required, and must be text"),
+            (r#"{"tag": 1}"#, "\"tag\" is required, and must be text"),
             (r#"{"tag": "t", "data": []}"#, "\"data\" must be an object"),
             (
                 r#"{"tag": "t", "dat": {}}"#,

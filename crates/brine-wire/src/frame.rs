@@ -88,16 +88,16 @@ pub enum FrameError {
     #[error("the frame has no body")]
     NoBody,
     /// `body` is neither bytes nor text.
-    #[error("expected a body of bytes, found byte 0x{marker:02x}")]
+    #[error("the body is not bytes: it begins with byte 0x{marker:02x}")]
     BodyNotBytes {
         /// The byte the body begins with.
         marker: u8,
     },
     /// The fields beside the body are far larger than any program sends.
-    #[error("expected at most {MAX_OVERHEAD_BYTES} bytes beside the body, found more")]
+    #[error("the frame has more than {MAX_OVERHEAD_BYTES} bytes beside the body")]
     Overhead,
     /// The map is not msgpack.
-    #[error("expected msgpack in the frame: {0}")]
+    #[error("invalid msgpack in the frame: {0}")]
     NotMsgpack(#[from] ScanError),
 }
 

@@ -21,13 +21,13 @@ pub const MAX_DEPTH: usize = 256;
 #[non_exhaustive]
 pub enum DecodeError {
     /// More bytes are needed.
-    #[error("expected a whole msgpack value, found {bytes} bytes of one")]
+    #[error("incomplete msgpack value: it ends after {bytes} bytes")]
     Incomplete {
         /// How many there are.
         bytes: usize,
     },
     /// Something follows the value.
-    #[error("expected one msgpack value, found {bytes} bytes after it")]
+    #[error("{bytes} bytes follow the msgpack value")]
     TrailingBytes {
         /// How many.
         bytes: usize,
@@ -36,13 +36,13 @@ pub enum DecodeError {
     #[error(transparent)]
     NotMsgpack(#[from] ScanError),
     /// Arrays or maps inside each other past [`MAX_DEPTH`].
-    #[error("expected at most {MAX_DEPTH} levels of nesting, found more")]
+    #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// A key is an array or a map, which Python cannot hold.
-    #[error("expected a scalar as a map key, found an array or a map")]
+    #[error("a map key is an array or a map; only scalars are allowed")]
     KeyNotScalar,
     /// Extension 78 is not a date as Salt writes it.
-    #[error("expected a date (%Y%m%dT%H:%M:%S.%f) in extension 78, found something else")]
+    #[error("extension 78 does not hold a date (%Y%m%dT%H:%M:%S.%f)")]
     NotADate,
 }
 

@@ -72,7 +72,7 @@ pub enum Record<'a> {
 #[non_exhaustive]
 pub enum RecordError {
     /// Not msgpack, or not an array of a known form.
-    #[error("expected a record of the local socket, found something else")]
+    #[error("not a record of the local socket")]
     Malformed,
     /// Longer than its reader takes.
     #[error("expected a record of at most {limit} bytes, found one of {bytes}")]

@@ -40,7 +40,7 @@ pub(crate) struct Cli {
 /// How much is logged.
 #[derive(Debug, Args)]
 struct LogArguments {
-    /// What is logged on stderr, by Salt's level names [default: info for bus and attach, else warning]
+    /// Log level for stderr, by Salt's names [default: info for bus and attach, else warning]
     #[arg(
         short = 'l',
         long,
@@ -61,7 +61,7 @@ enum Command {
     Attach(attach::Arguments),
     /// Show events as they come
     Watch(Box<watch::Arguments>),
-    /// Look at the bus live: rates, jobs, minions, who reads it, and every event
+    /// Live view of the bus: rates, jobs, minions, subscribers and every event
     Top(Box<top::Arguments>),
     /// Fire events
     Send(send::Arguments),
@@ -69,25 +69,25 @@ enum Command {
     History(Box<history::Arguments>),
     /// Show whether the bus runs, and what its history holds
     Status(status::Arguments),
-    /// Look at a site and say what is wrong with it, and what to do
+    /// Examine a site: report what is wrong with it, and what to do
     Doctor(doctor::Arguments),
     /// Check Salt's configuration files: misspelt, ignored and dangerous options
     Check(check::Arguments),
-    /// The store of past events: look, check, copy, remove
+    /// Inspect, verify, export, import and remove stored events
     Log(log::Arguments),
-    /// Named readers with a saved position
+    /// Manage consumers: named readers with a saved position
     Consumer(Box<consumer::Arguments>),
-    /// The reactor: its rules, what became of reactions, running one again
+    /// Show the reactor's rules and past reactions, or run a reaction again
     Reactor(Box<reactor::Arguments>),
-    /// Show what would react to an event, and how; nothing is fired or called
+    /// Show what would react to an event, and how, without firing or calling anything
     Explain(Box<explain::Arguments>),
     /// Print a line for the file of the HTTP API's own users; asks for the password, or reads it from stdin
     Password(password::Arguments),
     /// Load a bus and print rates and latencies
     Bench(bench::Arguments),
-    /// Make links by Salt's command names to this program
+    /// Link Salt's command names to this program
     Links(links::Arguments),
-    /// Print the completion script of a shell
+    /// Print a shell's completion script
     Completions(completions::Arguments),
     /// Write the manual pages
     Man(man::Arguments),

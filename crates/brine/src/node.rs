@@ -121,7 +121,7 @@ pub(crate) fn functions_config(loaded: &Loaded) -> FunctionsConfig {
     {
         let python = python.display();
         tracing::warn!(
-            "option brine: python: there is no {python}; functions that need Python fail"
+            "option brine: python: {python} does not exist; functions that need Python fail"
         );
     }
     config.grains = grains::load(&config.opts, &config.salt_version);

@@ -120,14 +120,14 @@ impl Server {
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             () = under_way.must_end() => {
-                return tracing::debug!(%peer, "no TLS: the handshake makes room for another");
+                return tracing::debug!(%peer, "TLS handshake ended to make room for another");
             }
         };
         drop(under_way);
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%peer, err = %error, "no TLS"),
-            Err(_) => return tracing::debug!(%peer, "no TLS: the client is silent"),
+            Err(_) => return tracing::debug!(%peer, "TLS handshake timed out"),
         };
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let io = Io::Right(Box::new(stream));

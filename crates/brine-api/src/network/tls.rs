@@ -41,7 +41,7 @@ pub enum TlsError {
         error: rustls::pki_types::pem::Error,
     },
     /// A file holds nothing of the kind.
-    #[error("{}: expected {expected} in PEM, but the file has nothing of the kind", path.display())]
+    #[error("{}: expected {expected} in PEM, but the file contains none", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -103,9 +103,11 @@ impl Tls {
         match self.files.config() {
             Ok(config) => {
                 *self.lock() = Loaded { config, changed };
-                tracing::info!("HTTP API: new certificate");
+                tracing::info!("HTTP API: certificate reloaded");
             }
-            Err(error) => tracing::warn!(err = %error, "HTTP API: the old certificate stays"),
+            Err(error) => {
+                tracing::warn!(err = %error, "HTTP API: cannot reload the certificate; the old one stays in use")
+            }
         }
     }
 

@@ -172,7 +172,7 @@ const EVENT_QUERY: &[Parameter] = &[
     parameter(
         "last",
         "integer",
-        "Only the last so many that match, and what comes after.",
+        "Only the last N that match, and what comes after.",
     ),
     parameter("limit", "integer", "End after so many."),
     Parameter {

@@ -48,7 +48,7 @@ pub(crate) enum RestError {
     #[error("{0}")]
     NotAcceptable(Cow<'static, str>),
     /// The body did not come.
-    #[error("The body did not come in time")]
+    #[error("The body did not arrive in time")]
     BodyTimeout,
     /// The body is too large.
     #[error("The body exceeds max_request_body_size, {limit} bytes")]

@@ -62,6 +62,6 @@ pub(crate) async fn ask_for_grains(state: &RestState, session: &Session) {
     };
     let by = Credential::Token(session.token().to_owned());
     if let Err(error) = state.operator.run(low, by).await {
-        tracing::debug!(err = %error, "no grains for a stream of formatted events");
+        tracing::debug!(err = %error, "cannot read grains for formatted events");
     }
 }

@@ -200,7 +200,7 @@ impl Sessions {
         if let Some(directory) = &self.directory
             && let Err(error) = write(directory, &key, &session.token)
         {
-            tracing::warn!(err = %error, path = %directory.display(), "a session will not outlive a restart");
+            tracing::warn!(err = %error, path = %directory.display(), "cannot store a session; its user must log in again after a restart");
         }
         let mut sessions = lock(&self.by_key);
         if sessions.len() >= MOST {

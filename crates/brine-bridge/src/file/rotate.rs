@@ -53,7 +53,7 @@ fn run(options: &FileOptions, state: &AtomicU8) {
         if let Err(error) = compress_all(options) {
             tracing::warn!(
                 file = %options.path.display(), err = %error,
-                "a file that was set aside is not compressed; it is tried with the next one"
+                "cannot compress a rotated file; retrying at the next rotation"
             );
         }
         let ended = state.compare_exchange(LOOKED, NONE, Ordering::AcqRel, Ordering::Acquire);

@@ -34,18 +34,17 @@ pub enum BadHttp {
     Url(String),
     /// A user and a password in the address, which would not be sent.
     #[error(
-        "url: expected an address without a user and a password, found one with them; \
-         headers: {{Authorization: …}} sends a login"
+        "url: must not contain a user and a password; send them with headers: {{Authorization: …}}"
     )]
     Login,
     /// A header.
-    #[error("headers: {name:?} is no header, or its value is no text of one line")]
+    #[error("headers: {name:?} is not a valid header name, or its value is not one line of text")]
     Header {
         /// Its name.
         name: String,
     },
     /// A header that every request has anyway.
-    #[error("headers: expected headers that the sink does not set itself, found {name:?}")]
+    #[error("headers: the sink sets {name:?} itself; remove it")]
     OwnHeader {
         /// Its name.
         name: String,
@@ -191,10 +190,7 @@ mod tests {
             tls: TlsOptions::default(),
         };
         let error = Poster::new(&options).err().unwrap().to_string();
-        assert!(
-            error.starts_with("url: expected an address without a user"),
-            "{error}"
-        );
+        assert!(error.starts_with("url: must not contain a user"), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
 
@@ -212,9 +208,7 @@ mod tests {
         ] {
             assert_eq!(
                 of(name).unwrap_err().to_string(),
-                format!(
-                    "headers: expected headers that the sink does not set itself, found {name:?}"
-                )
+                format!("headers: the sink sets {name:?} itself; remove it")
             );
         }
         assert!(matches!(of("a b"), Err(BadHttp::Header { .. })));

@@ -214,8 +214,7 @@ impl Connected {
         if !self.is_full_unicode {
             tracing::warn!(
                 sink = %name,
-                "the tables are of utf8, which has no room for all characters: they are escaped in data and replaced \
-                 in tags; convert the tables to utf8mb4"
+                "the tables use utf8, which cannot store all characters: the others are escaped in data and replaced in tags; convert the tables to utf8mb4"
             );
         }
         Ok(())

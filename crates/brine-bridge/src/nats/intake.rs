@@ -132,7 +132,7 @@ impl Intake {
             if !is_told {
                 tracing::warn!(
                     %error,
-                    "cannot read other masters' events; this one goes on alone, and reads them when NATS is back"
+                    "cannot read other masters' events; this master continues alone, and reads them when NATS is back"
                 );
                 is_told = true;
             }
@@ -155,7 +155,7 @@ impl Intake {
         let state = State::read(&self.options.state).unwrap_or_else(|error| {
             tracing::error!(
                 %error, path = %self.options.state.display(),
-                "cannot read how far other masters' events have come; going on with what comes from now on"
+                "cannot read the saved positions in other masters' events; continuing with new events"
             );
             None
         });
@@ -265,7 +265,7 @@ impl Intake {
         if at > last || !self.is_same(stream).await? {
             tracing::warn!(
                 at, last, stream = %self.options.stream.name,
-                "the stream is not the one that was read, or has lost its end; reading all of it again, without what is here"
+                "the stream was replaced, or has lost its newest messages; reading all of it again, and skipping what is already here"
             );
             self.stream.seq = first.saturating_sub(1);
             self.expect_holes();
@@ -273,7 +273,7 @@ impl Intake {
             let missed = first - 1 - at;
             tracing::error!(
                 missed, stream = %self.options.stream.name,
-                "the stream has dropped messages that were not read: this master was away for longer than the stream keeps them"
+                "the stream dropped messages before this master read them: it was away for longer than the stream keeps them"
             );
             self.note(|figures| figures.missed += missed);
             self.stream.seq = first - 1;
@@ -375,7 +375,7 @@ impl Intake {
             Ok(received) if received.master == self.options.master => {}
             Ok(received) => self.order.take(seq, received, self.began.elapsed(), due),
             Err(error) => {
-                tracing::warn!(%error, seq, "a message in the stream is no event");
+                tracing::warn!(%error, seq, "ignoring a message in the stream that is not an event");
                 self.note(|figures| figures.refused += 1);
             }
         }
@@ -439,7 +439,7 @@ impl Intake {
             if let Ok(Err(error)) = written {
                 tracing::error!(
                     %error, path = shown,
-                    "cannot write down how far other masters' events have come; the history tells after a restart"
+                    "cannot save the positions in other masters' events; a restart takes them from the history"
                 );
             }
         }));

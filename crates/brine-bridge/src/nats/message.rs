@@ -51,13 +51,13 @@ pub(crate) struct Received {
 pub(crate) enum BadMessage {
     #[error("expected a subject {prefix}.MASTER.TAG…, found {subject:?}")]
     Subject { prefix: String, subject: String },
-    #[error("expected header {name} as Brine writes it, found {found:?}")]
+    #[error("header {name} is not as Brine writes it: {found:?}")]
     Header { name: &'static str, found: String },
     #[error("expected the same master in subject and header, found {subject} and {header}")]
     TwoMasters { subject: String, header: String },
-    #[error("expected a tag and a MessagePack map: {0}")]
+    #[error("not a tag and a MessagePack map: {0}")]
     Event(#[from] EnvelopeError),
-    #[error("expected a tag without a blank line and a master with an id of 1 to 255 bytes")]
+    #[error("the tag contains a blank line, or the master's id does not have 1 to 255 bytes")]
     Name,
 }
 

@@ -148,7 +148,7 @@ impl Order {
                     holes += 1;
                     tracing::warn!(
                         origin = master, log = %log.id, after = %log.last, before = %seq,
-                        "events of another master have not come; going on without them"
+                        "events of another master did not arrive; continuing without them"
                     );
                     released += received.bytes();
                     log.last = seq;

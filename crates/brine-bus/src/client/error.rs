@@ -256,7 +256,7 @@ pub enum PublishError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The bus took no byte for the whole time.
-    #[error("the bus at {endpoint} took nothing for {} ms; is it stopped?", .waited.as_millis())]
+    #[error("the bus at {endpoint} accepted no data for {} ms; is it stopped?", .waited.as_millis())]
     Stalled {
         /// The socket.
         endpoint: Endpoint,
@@ -265,7 +265,7 @@ pub enum PublishError {
     },
     /// The bus closes every connection before it has taken one event.
     #[error(
-        "the bus at {endpoint} closes the connection instead of taking events; does it speak this framing?"
+        "the bus at {endpoint} closed the connection instead of accepting events; does it use this framing?"
     )]
     Closed {
         /// The socket.

@@ -211,7 +211,7 @@ impl Join {
                 if let (false, true, Some(framing)) =
                     (is_placed, joining.is_joined(), joining.framing())
                 {
-                    tracing::info!("joined: every event of the bus is read");
+                    tracing::info!("joined the bus; reading all its events");
                     is_placed = place.take(framing)?;
                 }
                 wait_for_disk(&log).await;
@@ -224,7 +224,7 @@ impl Join {
             if farewell.is_some() {
                 break;
             }
-            tracing::warn!("{reason}; joining it again when it is there");
+            tracing::warn!("{reason}; joining again when the bus is back");
         }
         Ok(())
     }
@@ -270,7 +270,7 @@ impl Place {
             };
             if !complained {
                 let error = ConnectError::diagnose(&endpoint, error);
-                tracing::warn!(%error, "the bus is not there; waiting for it");
+                tracing::warn!(%error, "the bus is not running; waiting for it");
                 complained = true;
             }
             match self {
@@ -384,7 +384,7 @@ impl Writer {
             match self.publisher.flush(Some(GREETING.1)).await {
                 Ok(()) => self.in_hand.clear(),
                 Err(error) => {
-                    tracing::warn!(%error, "events for the bus wait");
+                    tracing::warn!(%error, "events for the bus are queued");
                     sleep(RETRY.0).await;
                 }
             }

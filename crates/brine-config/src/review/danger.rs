@@ -107,13 +107,13 @@ const DANGERS: [Danger; 16] = [
     every(
         "log_level",
         shows_secrets,
-        "such logs hold passwords and pillar data",
+        "such logs contain passwords and pillar data",
         "write info",
     ),
     every(
         "log_level_logfile",
         shows_secrets,
-        "such logs hold passwords and pillar data",
+        "such logs contain passwords and pillar data",
         "write info",
     ),
 ];

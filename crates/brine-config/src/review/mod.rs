@@ -292,7 +292,7 @@ fn given_twice(places: &[Place]) -> Vec<Remark> {
                 severity: Severity::Note,
                 kind: "given-twice",
                 place: Some((*place).clone()),
-                text: format!("option {} stands at {earlier}, too", place.option),
+                text: format!("option {} is also set at {earlier}", place.option),
                 remedy: "the later one counts (of included files mappings and lists are merged); keep one".to_owned(),
             });
         }
@@ -319,7 +319,7 @@ fn words(opts: &Opts, place: Find<'_>) -> Vec<Remark> {
                 severity,
                 kind: "wrong-value",
                 place: place(name),
-                text: format!("option {name}: there is no {found}"),
+                text: format!("option {name}: unknown value {found}"),
                 remedy: format!("write one of {words}"),
             });
         }

@@ -80,7 +80,7 @@ fn what_opens_a_site_is_said() {
     Warning dangerous-option master:9 permissive_pki_access: the group may read private keys; remove it
     Warning dangerous-option master:5 hash_type: texts with the same hash can be made; write sha256
     Warning dangerous-option master:6 keysize: keys of so few bits can be broken; write 4096, and make the keys again
-    Warning dangerous-option master:11 log_level: such logs hold passwords and pillar data; write info
+    Warning dangerous-option master:11 log_level: such logs contain passwords and pillar data; write info
     Warning dangerous-option master:7 external_auth: auto: every password is right; remove it: it is for tests
     Warning dangerous-option master:7 external_auth: auto: whoever can log in may run any function on all minions; name the users and the functions
     Warning dangerous-option master:8 rest_cherrypy: disable_ssl: passwords and tokens cross the network readable; set ssl_crt and ssl_key, or host: 127.0.0.1 behind a proxy
@@ -105,7 +105,7 @@ fn files_that_are_no_yaml_and_old_options() {
 #[test]
 fn words_that_no_option_knows_are_found() {
     insta::assert_snapshot!(reviewed("log_level: loud\nhash_type: rot13\n"), @r#"
-    Error wrong-value master:3 option hash_type: there is no rot13; write one of md5, sha1, sha224, sha256, sha384, sha512
-    Warning wrong-value master:2 option log_level: there is no loud; write one of all, garbage, trace, debug, profile, info, warning, error, critical, quiet
+    Error wrong-value master:3 option hash_type: unknown value rot13; write one of md5, sha1, sha224, sha256, sha384, sha512
+    Warning wrong-value master:2 option log_level: unknown value loud; write one of all, garbage, trace, debug, profile, info, warning, error, critical, quiet
     "#);
 }

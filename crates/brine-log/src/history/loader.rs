@@ -192,7 +192,7 @@ impl Loader {
             tracing::error!(
                 seq = first.0,
                 reason,
-                "history: a block is damaged; its events are a gap"
+                "history: a block is damaged; readers receive a gap instead of its events"
             );
         }
     }

@@ -256,7 +256,7 @@ impl Maintenance {
         };
         self.store.commit(&batch)?;
         if let Err(error) = self.store.finish() {
-            tracing::debug!(%error, "history: closed, and its last events stay in events.db-wal");
+            tracing::debug!(%error, "history closed; its last events are still in events.db-wal");
         }
         Ok(())
     }

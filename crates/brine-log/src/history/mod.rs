@@ -276,7 +276,7 @@ impl History {
                     tracing::error!(
                         %directory,
                         %error,
-                        "history cannot be written; the bus goes on, and whoever waits for the disk waits on"
+                        "cannot write the history; the bus continues, and publishers that wait for the disk keep waiting"
                     );
                 }
                 Some(error)

@@ -76,7 +76,7 @@ pub enum OpenError {
         pid: u32,
     },
     /// There is no store to read.
-    #[error("history {}: there is no history here", .directory.display())]
+    #[error("history {}: there is no history in this directory", .directory.display())]
     Nothing {
         /// The directory.
         directory: PathBuf,
@@ -281,8 +281,8 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
                 directory = %directory.display(),
                 recovered_to = after_newest - 1,
                 next = next.0,
-                "history: the bus was not closed; everything committed is there; the next event's number is above \
-                 what readers may have seen, and no event has one of those between"
+                "history: the bus was not shut down cleanly; everything committed is there; the next event's number is \
+                 above what readers may have seen, and the numbers in between are unused"
             );
             (state.log, next)
         }

@@ -224,7 +224,7 @@ pub enum StoreError {
     #[error("no space left on the disk")]
     Full,
     /// The disk or the engine fails.
-    #[error("the store fails: {reason}")]
+    #[error("the store failed: {reason}")]
     Failing {
         /// What the engine says.
         reason: String,

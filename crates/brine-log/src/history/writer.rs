@@ -418,12 +418,12 @@ impl Writer {
                     first = from.0,
                     last = next.0.saturating_sub(1),
                     seconds = lasted,
-                    "history is written again; the events of the time between are missing"
+                    "the history is written again; the events in between are missing"
                 ),
                 None => tracing::warn!(
                     directory = %self.shared.directory.display(),
                     seconds = lasted,
-                    "history is written again; nothing is missing"
+                    "the history is written again; nothing is missing"
                 ),
             }
         }
@@ -439,7 +439,7 @@ impl Writer {
             tracing::error!(
                 directory = %directory.display(),
                 %error,
-                "history cannot be written; the bus goes on, and events wait in memory for {} seconds",
+                "cannot write the history; the bus continues, and events wait in memory for {} seconds",
                 self.give_up_after.as_secs()
             );
             self.trouble = Some(Trouble {
@@ -457,7 +457,7 @@ impl Writer {
                 directory = %directory.display(),
                 %error,
                 first = from.0,
-                "history has a gap: events are not recorded until it can be written again; the bus goes on"
+                "history has a gap: events are not recorded until it can be written again; the bus continues"
             );
             self.give_up_batch();
         }
@@ -575,7 +575,7 @@ impl Writer {
         }
         // So that a copy of the one file is a whole history.
         if let Err(error) = self.store.finish() {
-            tracing::warn!(%error, "history: closed, and its last events stay in events.db-wal");
+            tracing::warn!(%error, "history closed; its last events are still in events.db-wal");
         }
     }
 }

@@ -47,7 +47,7 @@ pub struct KeyError;
 #[non_exhaustive]
 pub enum OpenError {
     /// It was not sealed with this key. Also what any text in clear is.
-    #[error("not sealed with the current key")]
+    #[error("not encrypted with the current key")]
     NotAuthentic,
     /// It was, but its content is not what was expected.
     #[error(transparent)]

@@ -16,7 +16,7 @@ use self::rsa::PublicKey;
 
 /// The system has no random numbers to give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the system gave no random numbers")]
+#[error("the system provides no random numbers")]
 pub struct NoRandom;
 
 /// Random bytes.

@@ -133,7 +133,7 @@ impl Rules {
             return Vec::new();
         };
         if !self.is_trusted(&about) {
-            tracing::warn!(path = %path.display(), "the file is ignored: others than its owner may write to it");
+            tracing::warn!(path = %path.display(), "file ignored: users other than its owner may write to it");
             return Vec::new();
         }
         let text = file::read(path).ok().flatten().unwrap_or_default();

@@ -75,7 +75,7 @@ impl MasterChannel {
             let id = log_text(request.id.as_str());
             tracing::info!(
                 id,
-                "sign-in refused: a new id may hold letters, digits and .-_:@+=, alone"
+                "sign-in refused: a new id may contain only letters, digits and .-_:@+=,"
             );
             return self.refused(Ret::Rejected, request.nonce, request.signing);
         }

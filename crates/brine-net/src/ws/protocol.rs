@@ -28,7 +28,7 @@ const TOO_BIG: u16 = 1009;
 #[non_exhaustive]
 pub enum WsError {
     /// Neither a handshake nor a frame.
-    #[error("not a WebSocket: {0}")]
+    #[error("invalid WebSocket handshake: {0}")]
     NotWebSocket(#[from] Box<tungstenite::Error>),
     /// The handshake has no end.
     #[error("handshake of more than {MAX_HANDSHAKE_BYTES} bytes")]

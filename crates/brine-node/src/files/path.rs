@@ -9,7 +9,7 @@ pub struct SaltPath(String);
 
 /// The path could lead out of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a relative path without '..', control characters and backslashes")]
+#[error("the path must be relative, without '..', control characters and backslashes")]
 pub struct PathError;
 
 impl SaltPath {

@@ -132,7 +132,7 @@ impl Unpublished {
             Allowed::No => false,
             Allowed::NotAnyMore => {
                 let Limit { jobs, bytes } = OF_A_MINION;
-                tracing::warn!(%id, "more than {jobs} jobs or {bytes} bytes in an hour that were not published: further ones are not kept");
+                tracing::warn!(%id, "returns of more than {jobs} unpublished jobs, or of {bytes} bytes, in an hour: further ones are not stored");
                 false
             }
         }

@@ -272,7 +272,7 @@ impl Deliveries {
     }
 
     fn complain(&self, error: &io::Error) {
-        tracing::error!(%error, path = %self.path.display(), "cannot write down what minions have delivered; after a restart it may come twice");
+        tracing::error!(%error, path = %self.path.display(), "cannot record what minions have delivered; after a restart, events may be fired twice");
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -320,7 +320,7 @@ impl Dispatcher {
         let end = (0..=reason.len().min(256)).rfind(|at| reason.is_char_boundary(*at));
         reason.truncate(end.unwrap_or(0));
         let audit_only = self.master.options.audit_minion_tags;
-        tracing::warn!(%id, count, reason, audit_only, "a minion's events are against the tag policy");
+        tracing::warn!(%id, count, reason, audit_only, "a minion's events violate the tag policy");
         let mut data = Map::new();
         data.insert("id", id.as_str());
         data.insert("count", count as u64);
@@ -474,7 +474,7 @@ fn external_call(
             "A command invocation error occurred: Check syntax.",
         ),
         Err(access::NotCallable::NotPermitted) => {
-            tracing::warn!(user = caller.user(), form, fun, "refused: external_auth");
+            tracing::warn!(user = caller.user(), form, fun, "refused by external_auth");
             clear::not_permitted(load, caller.user())
         }
     }
@@ -484,7 +484,7 @@ fn seal(incoming: Incoming, request: &Request, answer: &Value) {
     match request.seal(answer) {
         Ok(answer) => incoming.answer(answer),
         Err(error) => {
-            tracing::error!(%error, "answer not sealed");
+            tracing::error!(%error, "cannot encrypt the answer");
             incoming.answer(payload::HANDLER_FAILED.into());
         }
     }

@@ -316,7 +316,7 @@ impl Context {
         if target.is_spent() && trust == Trust::User {
             let tgt = excerpt(&python_text::str(tgt));
             tracing::warn!(
-                "target {tgt} is too much work: minions are missing from it; use fewer wildcards"
+                "target {tgt} takes too long to match: minions are missing from it; use fewer wildcards"
             );
         }
         targets

@@ -159,7 +159,7 @@ impl Queue {
         if waiting > 0 {
             tracing::info!(
                 waiting,
-                "events and returns of an earlier start wait for the master"
+                "events and returns of an earlier run are queued for the master"
             );
         }
         Ok(Self {
@@ -239,7 +239,7 @@ impl Queue {
                     None => changed.await,
                 },
                 Err(error) => {
-                    tracing::error!(%error, "cannot read what waits for the master; trying again");
+                    tracing::error!(%error, "cannot read the queue for the master; trying again");
                     sleep(RETRY.1).await;
                 }
             }
@@ -367,7 +367,7 @@ pub(super) async fn sync(queue: Arc<Queue>) {
             Err(error) => Err(error),
         };
         if let Err(error) = synced {
-            tracing::warn!(%error, "what waits for the master would not survive a crash of this machine");
+            tracing::warn!(%error, "cannot sync the queue for the master to disk: it would not survive a crash of this machine");
         }
     }
 }
@@ -479,7 +479,7 @@ async fn deliver(
                 return Delivered::Refused;
             }
             Err(error) if error.is_too_large() => {
-                tracing::error!(%error, "request dropped: the master takes none of its size");
+                tracing::error!(%error, "request dropped: too large for the master");
                 return Delivered::Refused;
             }
             Err(_) if !to.is(&client) => {}

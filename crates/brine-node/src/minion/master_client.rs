@@ -64,7 +64,7 @@ pub enum SignInError {
     #[error("the master has rejected this minion's key")]
     Rejected,
     /// The master takes no more minions.
-    #[error("the master is full")]
+    #[error("the master accepts no more minions (max_minions)")]
     Full,
     /// An unsigned answer, from a master whose key is not known yet.
     #[error("an unsigned answer from the master's address says: {}", meaning(.ret))]
@@ -79,7 +79,7 @@ pub enum SignInError {
         ret: String,
     },
     /// The answer does not prove that it is the master's.
-    #[error("the answer to the sign-in is not trusted: {0}")]
+    #[error("the master's answer to the sign-in cannot be trusted: {0}")]
     Distrust(#[from] Distrust),
     /// No connection or no answer.
     #[error(transparent)]
@@ -96,7 +96,7 @@ const fn meaning(ret: &Ret) -> &'static str {
     match ret {
         Ret::Pending => "the key waits to be accepted",
         Ret::Rejected => "the key is rejected",
-        Ret::Full => "the master is full",
+        Ret::Full => "the master accepts no more minions (max_minions)",
     }
 }
 

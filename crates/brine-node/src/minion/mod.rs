@@ -371,19 +371,22 @@ async fn drain(node: &Node) {
     match (waiting(), &node.options.spool.directory) {
         (0, _) => {}
         (left, Some(_)) => {
-            tracing::info!(left, "events and returns wait on disk for the next start");
+            tracing::info!(
+                left,
+                "events and returns are kept on disk for the next start"
+            );
         }
         (lost, None) => tracing::warn!(
             lost,
-            "ending with events and returns that no master has acknowledged"
+            "stopping with events and returns that no master has acknowledged"
         ),
     }
     let running = node.tasks.count();
     if running > 0 {
-        tracing::warn!(running, "ending with jobs or requests that still run");
+        tracing::warn!(running, "stopping while jobs or requests still run");
     }
     let lost = node.jobs.waiting();
     if lost > 0 {
-        tracing::warn!(lost, "ending with jobs that had not begun");
+        tracing::warn!(lost, "stopping before queued jobs have begun");
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum SignInResult {
 pub(super) enum ConnectError {
     #[error(transparent)]
     SignIn(SignInError),
-    #[error("no pillar: {0}")]
+    #[error("cannot get the pillar: {0}")]
     NoPillar(RequestError),
     #[error("cannot resolve the master's host name")]
     UnknownHost,
@@ -83,7 +83,7 @@ impl<'a> SignInLoop<'a> {
                         if has_warned {
                             // Those who have read the warnings should also read that the trouble is over.
                             let host = &connection.client.master().host;
-                            tracing::warn!("master \"{host}\" has let this minion in");
+                            tracing::warn!("master \"{host}\" has accepted this minion");
                         }
                         return SignInResult::Connected(connection);
                     }
@@ -180,7 +180,7 @@ pub(super) fn log(client: &MasterClient, error: &ConnectError) {
             tracing::error!("master \"{master}\" {what}: {remedy}; retrying");
         }
         SignInError::Distrust(why) => {
-            tracing::error!("the answer of master \"{master}\" is not trusted: {why}; retrying");
+            tracing::error!("cannot trust the answer of master \"{master}\": {why}; retrying");
         }
         SignInError::Pending { .. } | SignInError::Full => {
             tracing::warn!("master \"{master}\" {what}; {remedy}; retrying");

@@ -30,7 +30,7 @@ pub enum TransportError {
     #[error(transparent)]
     Subscription(#[from] SubscriptionError),
     /// A thread or task of ours has ended.
-    #[error("expected publishes of the master, found the subscription closed")]
+    #[error("the subscription to the master's publishes was closed")]
     Closed,
     /// No random numbers.
     #[error(transparent)]

@@ -15,7 +15,7 @@ use crate::value::{Map, Value};
 
 /// The text is no JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected JSON: {fault} at byte {at}")]
+#[error("invalid JSON: {fault} at byte {at}")]
 pub struct JsonError {
     /// The byte at which reading stopped.
     pub at: usize,

@@ -89,7 +89,7 @@ impl fmt::Display for MatchType {
 
 /// A pattern that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a regular expression, found {pattern:?}: {reason}")]
+#[error("invalid regular expression {pattern:?}: {reason}")]
 pub struct MatchError {
     /// The pattern.
     pub pattern: String,
@@ -473,7 +473,7 @@ mod tests {
         let error = TagMatch::new(MatchType::Regex, "job/[a").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "expected a regular expression, found \"job/[a\": unterminated character set at character 6"
+            "invalid regular expression \"job/[a\": unterminated character set at character 6"
         );
     }
 

@@ -57,13 +57,13 @@ pub enum AuthRequestError {
         signing: SigningAlgorithm,
     },
     /// The answer is the unsigned refusal `bad sig algo`.
-    #[error("expected a known signing algorithm, found another")]
+    #[error("unknown signing algorithm")]
     SigningAlgorithm,
     /// The answer is the unsigned refusal `bad enc algo`.
-    #[error("expected a known encryption algorithm, found another")]
+    #[error("unknown encryption algorithm")]
     EncryptionAlgorithm,
     /// A nonce that no release sends: the answer is `bad load`.
-    #[error("expected a nonce of 32 characters, found something else")]
+    #[error("the nonce does not have 32 characters")]
     Nonce,
 }
 
@@ -307,11 +307,11 @@ pub enum AuthEnvelope {
 #[non_exhaustive]
 pub enum AuthReplyError {
     /// Not one msgpack value.
-    #[error("expected a reply to the sign-in: {0}")]
+    #[error("invalid reply to the sign-in: {0}")]
     NotMsgpack(#[from] DecodeError),
     /// Something else than a reply, such as the text `bad load`.
     #[error(
-        "expected a signed reply to the sign-in, found something else; is the master's minimum_auth_version above 3?"
+        "invalid reply to the sign-in: it is not a map with a signed load; is the master's minimum_auth_version above 3?"
     )]
     NotAReply,
     /// There is no signature.

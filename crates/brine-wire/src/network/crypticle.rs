@@ -85,13 +85,13 @@ pub fn unpad(text: &[u8]) -> Option<&[u8]> {
 #[non_exhaustive]
 pub enum ReadError {
     /// The reply is to another request.
-    #[error("expected the nonce of the request in front of the reply, found another")]
+    #[error("the reply does not begin with the nonce of the request")]
     OtherNonce,
     /// It would take far more memory than it has bytes.
-    #[error("expected at most {MAX_VALUES} values in a decrypted message, found more")]
+    #[error("the decrypted message has more than {MAX_VALUES} values")]
     TooManyValues,
     /// What follows the prefix is not one msgpack value.
-    #[error("expected a msgpack value in the decrypted message: {0}")]
+    #[error("invalid msgpack in the decrypted message: {0}")]
     NotMsgpack(#[from] DecodeError),
 }
 

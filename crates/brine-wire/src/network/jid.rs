@@ -24,7 +24,7 @@ pub struct Jid(String);
 /// The text is no job id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected a job id (twenty digits; no slashes, control characters or leading dot), found {bytes} bytes of something else"
+    "invalid job id of {bytes} bytes: it must not be empty, begin with a dot, contain slashes or control characters, or be longer than {MAX_BYTES} bytes"
 )]
 pub struct JidError {
     /// How long the text is.

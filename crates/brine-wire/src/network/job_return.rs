@@ -29,16 +29,16 @@ pub struct JobReturn {
 #[non_exhaustive]
 pub enum IgnoredReturn {
     /// `return`, `jid` or `id` is missing.
-    #[error("expected return, jid and id in a return, found not all of them")]
+    #[error("the return has no return, jid or id")]
     Lacking,
     /// The job id could not be a part of a tag.
-    #[error("expected a job id in a return, found something else")]
+    #[error("the return has an invalid job id")]
     Jid,
     /// The id could not be a part of a tag.
-    #[error("expected a minion id in a return, found something else")]
+    #[error("the return has an invalid minion id")]
     Id,
     /// It is in the name of another minion.
-    #[error("expected the id of a resource in a return, found that of an accepted minion")]
+    #[error("the return's resource_id is the id of an accepted minion")]
     OtherMinion,
 }
 

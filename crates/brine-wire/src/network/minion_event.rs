@@ -84,16 +84,16 @@ pub enum Refused {
         tag: String,
     },
     /// No listener could read it.
-    #[error("expected a tag without blank lines, found {tag:?}")]
+    #[error("tag {tag:?} contains a blank line")]
     Unreadable {
         /// The tag.
         tag: String,
     },
     /// The tag is missing or no text, or the data is missing.
-    #[error("expected a tag and data, found neither or one of them")]
+    #[error("the event has no tag, or no data")]
     NoTagOrData,
     /// The data of an item name another minion as their sender.
-    #[error("the data of {tag:?} name {id:?} as their sender")]
+    #[error("the data of {tag:?} names {id:?} as its sender")]
     ForeignId {
         /// The tag.
         tag: String,
@@ -101,7 +101,7 @@ pub enum Refused {
         id: String,
     },
     /// An item of a batch has data that is no map.
-    #[error("expected a map as the data of {tag:?}, found something else")]
+    #[error("the data of {tag:?} is not a map")]
     NotAMap {
         /// The tag.
         tag: String,

@@ -17,7 +17,7 @@ pub struct MinionId(String);
 #[non_exhaustive]
 pub enum MinionIdError {
     /// There is none.
-    #[error("expected a minion id, found an empty text")]
+    #[error("the minion id is empty")]
     Empty,
     /// No file could bear it.
     #[error("expected a minion id of at most {MAX_BYTES} bytes, found {bytes}")]
@@ -26,11 +26,11 @@ pub enum MinionIdError {
         bytes: usize,
     },
     /// `.`, `..` and other names that the key store does not list.
-    #[error("expected a minion id that does not begin with a dot, found one that does")]
+    #[error("the minion id begins with a dot")]
     Hidden,
     /// A character that would lead out of a directory or break a tag.
     #[error(
-        "expected a minion id without slashes and control characters, found {character:?} at byte {at}"
+        "the minion id contains {character:?} at byte {at}; slashes and control characters are not allowed"
     )]
     Forbidden {
         /// The character.

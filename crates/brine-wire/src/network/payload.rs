@@ -53,13 +53,13 @@ pub struct Encrypted {
 #[non_exhaustive]
 pub enum PayloadError {
     /// Not one msgpack value.
-    #[error("expected a request: {0}")]
+    #[error("invalid request: {0}")]
     NotMsgpack(#[from] DecodeError),
     /// Not a map with `enc` and `load` of the types that `enc` asks for.
-    #[error("expected a map with enc and load, found something else")]
+    #[error("the request is not a map with enc and load")]
     NotAPayload,
     /// `enc` is neither `clear` nor `aes`.
-    #[error("expected enc to be clear or aes, found another value")]
+    #[error("enc must be clear or aes")]
     UnknownEnc,
     /// The version is too low.
     #[error(
@@ -199,10 +199,10 @@ pub enum Reply {
 #[non_exhaustive]
 pub enum ReplyError {
     /// Not one msgpack value.
-    #[error("expected a reply: {0}")]
+    #[error("invalid reply: {0}")]
     NotMsgpack(#[from] DecodeError),
     /// Neither bytes nor a pillar.
-    #[error("expected a reply of bytes or a pillar, found something else")]
+    #[error("the reply is neither bytes nor a pillar")]
     NotAReply,
 }
 

@@ -39,10 +39,10 @@ pub struct Signature {
 #[non_exhaustive]
 pub enum PublishError {
     /// Not one msgpack value.
-    #[error("expected a publish: {0}")]
+    #[error("invalid publish: {0}")]
     NotMsgpack(#[from] DecodeError),
     /// Not `{enc: aes, load: bytes}`.
-    #[error("expected a publish with enc aes and a load of bytes, found something else")]
+    #[error("the publish does not have enc aes and a load of bytes")]
     NotAPublish,
 }
 

@@ -31,16 +31,16 @@ pub struct Load {
 #[non_exhaustive]
 pub enum LoadError {
     /// It is not a map.
-    #[error("expected a map as the load of a request, found something else")]
+    #[error("the load of the request is not a map")]
     NotAMap,
     /// Its id holds a NUL.
-    #[error("expected an id without NUL, found one with it")]
+    #[error("the id contains a NUL")]
     IdHoldsNul,
     /// Its id is no text.
-    #[error("expected an id of text, found something else")]
+    #[error("the id is not text")]
     IdNotText,
     /// It is in another minion's name.
-    #[error("expected the id {outer} of the envelope in the load, found another")]
+    #[error("the id in the load is not {outer}, the id in the envelope")]
     OtherId {
         /// The id whose key the request was encrypted with.
         outer: MinionId,
@@ -49,7 +49,7 @@ pub enum LoadError {
     #[error("the load has no token")]
     NoToken,
     /// Its nonce is none.
-    #[error("expected a nonce of 32 characters, found something else")]
+    #[error("the nonce does not have 32 characters")]
     BadNonce,
     /// It does not say when it was sent, which minions of every release do.
     #[error("the request has no time (ts)")]

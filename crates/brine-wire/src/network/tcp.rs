@@ -38,13 +38,13 @@ pub enum FrameError {
         limit: usize,
     },
     /// Too many values.
-    #[error("expected at most {MAX_VALUES} values in a message, found more")]
+    #[error("the message has more than {MAX_VALUES} values")]
     TooManyValues,
     /// Arrays or maps inside each other past [`MAX_DEPTH`].
-    #[error("expected at most {MAX_DEPTH} levels of nesting in a message, found more")]
+    #[error("the message is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// The byte 0xc1.
-    #[error("expected msgpack, found the undefined byte 0xc1")]
+    #[error("invalid msgpack: the undefined byte 0xc1")]
     Undefined,
 }
 
@@ -214,10 +214,10 @@ pub struct Message {
 #[non_exhaustive]
 pub enum MessageError {
     /// Not one msgpack value.
-    #[error("expected a message: {0}")]
+    #[error("invalid message: {0}")]
     NotMsgpack(#[from] DecodeError),
     /// Not a map of `head`, which is a map, and `body`.
-    #[error("expected a map of head and body, found something else")]
+    #[error("the message is not a map of head and body")]
     NotAMessage,
 }
 

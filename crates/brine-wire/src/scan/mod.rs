@@ -18,7 +18,7 @@ pub const MAX_DEPTH: usize = 1024;
 #[non_exhaustive]
 pub enum ScanError {
     /// `0xc1`, the one byte msgpack leaves undefined.
-    #[error("expected a msgpack value at byte {at}, found the undefined byte 0xc1")]
+    #[error("the undefined byte 0xc1 at byte {at}")]
     Undefined {
         /// Where, counted from the start of the value.
         at: usize,

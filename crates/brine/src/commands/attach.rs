@@ -21,8 +21,7 @@ use crate::terminal;
 /// The arguments of `brine attach`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Salt's configuration and programs stay as they are. SIGTERM and Ctrl-C end it; what it put in front
-of Salt is taken away again.
+Salt's configuration and programs are not changed. SIGTERM and Ctrl-C stop it; it then puts Salt's own socket back.
 
 Examples:
   brine attach                    history and brine.sock beside this machine's salt-master
@@ -32,18 +31,17 @@ Examples:
 
 Exit codes: 0 ended by a signal, or restored; 1 failed; 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// Take the place of the bus's publish socket, so that new listeners are served by Brine and
-    /// Salt's publisher serves one
+    /// Take the place of the bus's publish socket: Brine serves new listeners, and Salt's publisher only Brine
     #[arg(long)]
     in_front: bool,
-    /// Put the bus's own publish socket back where a killed brine attach stood, and end
+    /// Put the bus's own publish socket back after a brine attach was killed, and exit
     #[arg(long, conflicts_with = "in_front")]
     restore: bool,
     /// React to events by the rules in this file, a list as in Salt's option `reactor`; switch
     /// Salt's own reactor off first
     #[arg(long, value_name = "FILE", conflicts_with = "restore")]
     reactor: Option<PathBuf>,
-    /// Serve the HTTP API of the master, too, as rest_cherrypy in its configuration says
+    /// Also serve the master's HTTP API, as rest_cherrypy in its configuration says
     #[arg(long, conflicts_with = "restore")]
     api: bool,
     #[command(flatten)]
@@ -94,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         && FrontLock::restore_left(publish)?
     {
         tracing::warn!(
-            "put the bus's own socket back, which a brine attach --in-front that was killed had left aside"
+            "put the bus's own socket back, after a brine attach --in-front that was killed"
         );
     }
     let lock = match arguments.supervised {

@@ -16,7 +16,7 @@ use crate::host::{self, HistoryDefault, OpenBus, cluster, faults};
 /// The arguments of `brine bus`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-SIGTERM and Ctrl-C end it: what publishers have sent is delivered first.
+SIGTERM and Ctrl-C stop it; it first delivers what publishers have sent.
 Exit codes: 0 ended by a signal; 1 could not start; 2 wrong usage.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// The process that `--daemon` starts.
     #[arg(long, hide = true)]
     detached: bool,
-    /// Write the process id to a file, which goes with the process
+    /// Write the process id to a file, which is removed at the end
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// With --daemon: append the log to a file [default: no log]

@@ -11,18 +11,18 @@ use crate::host::BusOptions;
 /// How a bus is offered, and what is kept of it.
 #[derive(Debug, clap::Args)]
 pub(super) struct BusOptionArgs {
-    /// Salt series or release whose clients read from the bus, or that of the bus which is joined
-    /// [default: what the configuration says, else 3008; of a bus that is joined, found out]
+    /// Salt series or release of the bus's clients, or of the bus to join [default: as configured, else 3008; of a
+    /// bus to join, detected]
     #[arg(long, value_name = "RELEASE")]
     compat: Option<Compat>,
     /// Offer the same bus in another directory to clients of another release; repeatable
     #[arg(long, value_name = "DIR=RELEASE")]
     also: Vec<Also>,
-    /// How much of the log of events is kept in memory for slow subscribers, such as 64MiB
+    /// Memory for events that slow subscribers have not read yet, such as 64MiB
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     log_bytes: Option<u64>,
-    /// Keep events on disk in this directory, so that readers can go back and a restart goes on with
-    /// the same numbers [default: as configured; attach: else history in the node's cachedir]
+    /// Keep events on disk in this directory, so that readers can go back and numbering continues after a restart
+    /// [default: as configured; attach: else history in the node's cachedir]
     #[arg(long, value_name = "DIR")]
     history: Option<PathBuf>,
 }

@@ -22,8 +22,7 @@ use crate::host::reactor::{self, Whose};
 /// The arguments of `brine check`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Options that are misspelt, ignored, obsolete, of a wrong type, dangerous or given twice, with file and
-line, and what to do. brine doctor looks at the running site, too.
+Reports options that are misspelt, ignored, obsolete, of a wrong type, dangerous or given twice, with file and line, and what to do. brine doctor also examines the running site.
 
 Exit codes: 0 no error (with --strict: no warning either); 1 something is wrong; 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -36,8 +35,8 @@ pub(crate) struct Arguments {
     /// Only this node's file [default: each that is there]
     #[arg(long, value_enum)]
     node: Option<NodeKind>,
-    /// Also the rules in this file, and the files they name, as brine attach --reactor FILE would
-    /// take them beside this master
+    /// Also check the rules in this file and the files they name, as brine attach --reactor FILE would use them
+    /// beside this master
     #[arg(long, value_name = "FILE")]
     reactor: Option<PathBuf>,
     #[command(flatten)]

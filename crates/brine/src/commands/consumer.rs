@@ -39,28 +39,28 @@ enum Command {
     /// List the consumers: position, lag and state
     #[command(visible_alias = "list")]
     Ls(List),
-    /// Show one
+    /// Show a consumer
     #[command(visible_alias = "show")]
     Info(Named),
-    /// Make one
+    /// Create a consumer
     #[command(visible_alias = "create")]
     Add(Add),
-    /// Print its next events, and move its position behind them
+    /// Print a consumer's next events, and move its position past them
     Next(NextArguments),
-    /// Let it rest, until a time or until it is resumed
+    /// Pause a consumer, until a time or until it is resumed
     Pause(Pause),
-    /// End its rest
+    /// Resume a paused consumer
     Resume(Named),
-    /// Move its position: shows what it would do, and does it with --execute
+    /// Move a consumer's position; without --execute, only show what would change
     Reset(Reset),
     /// List what a sink could not deliver
     #[command(visible_alias = "dead-letters")]
     Dead(Listed),
-    /// Have a sink send that again
+    /// Have a sink send its undelivered events again
     Resend(Named),
-    /// Remove some of that for good: shows what would go, and removes it with --execute
+    /// Remove undelivered events for good; without --execute, only show which
     Discard(Discard),
-    /// Remove it
+    /// Remove a consumer
     #[command(visible_aliases = ["remove", "delete"])]
     Rm(Named),
 }
@@ -104,10 +104,10 @@ struct Discard {
         conflicts_with = "all"
     )]
     positions: Vec<Position>,
-    /// All that the sink could not deliver
+    /// Everything that the sink could not deliver
     #[arg(long)]
     all: bool,
-    /// Do it
+    /// Make the change
     #[arg(long)]
     execute: bool,
     #[command(flatten)]
@@ -134,7 +134,7 @@ struct Pause {
     /// The consumer
     #[arg(value_parser = history_store::consumer_name)]
     name: ConsumerName,
-    /// Until when: a time to come, such as +1h [default: until it is resumed]
+    /// A time in the future, such as +1h [default: until it is resumed]
     #[arg(value_name = "UNTIL")]
     until: Option<String>,
     #[command(flatten)]
@@ -150,19 +150,19 @@ struct Reset {
     /// Before the oldest event
     #[arg(long, group = "target")]
     to_earliest: bool,
-    /// Behind the newest event
+    /// After the newest event
     #[arg(long, group = "target")]
     to_latest: bool,
-    /// So that this event comes next
+    /// To this event, which then comes next
     #[arg(long, value_name = "N", group = "target")]
     to_sequence: Option<u64>,
-    /// So that the first event that arrived at this time or later comes next
+    /// To the first event that arrived at this time or later
     #[arg(long, value_name = "TIME", group = "target")]
     to_time: Option<String>,
-    /// By so many events, forward or backward
+    /// By N events, forward or backward
     #[arg(long, value_name = "±N", group = "target", allow_hyphen_values = true)]
     shift_by: Option<i64>,
-    /// Do it
+    /// Make the change
     #[arg(long)]
     execute: bool,
     #[command(flatten)]

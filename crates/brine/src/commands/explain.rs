@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// Its data, a mapping in YAML
     #[arg(default_value = "{}")]
     data: String,
-    /// A file with rules, instead of those of the running reactor or the configuration
+    /// Use the rules in this file, instead of those of the running reactor or the configuration
     #[arg(long, value_name = "FILE")]
     reactor: Option<PathBuf>,
     #[command(flatten)]

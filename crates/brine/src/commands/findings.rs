@@ -77,7 +77,7 @@ pub(crate) struct ShowArgs {
     /// One JSON object: {"findings": [{"severity", "kind", "place", "text", "remedy"}, …]}
     #[arg(long)]
     json: bool,
-    /// Warnings are errors, too: exit code 1
+    /// Treat warnings as errors: exit code 1
     #[arg(long)]
     strict: bool,
     /// Colours

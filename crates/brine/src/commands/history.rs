@@ -38,10 +38,10 @@ TIME is 10m, 1h30m, 2026-11-29 08:01 (local time), 2026-11-29T08:01:00Z, @170000
 a job id. START is a time, a sequence (42), a position (7f3a-42: after it), earliest or new.
 
 On a terminal: a sentence for each event, in local time. In a pipe: -o ndjson, one JSON object
-per line, which `brine send --stdin` takes. Missing events are named on stderr, and with
--o ndjson --seq as a line {\"gap\": …}. Who may not read the store asks the running bus.
+per line, which `brine send --stdin` takes. Missing events are reported on stderr, and with
+-o ndjson --seq as a line {\"gap\": …}. Users who may not read the store get events from the running bus.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the start that was asked for is not in the history.")]
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the requested start is not in the history.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selection: SelectionArgs,
@@ -58,16 +58,16 @@ pub(crate) struct Arguments {
     /// Newest first
     #[arg(short, long, conflicts_with_all = ["from", "cursor"])]
     reverse: bool,
-    /// Go on with what arrives, as `brine watch` does; from a running bus
+    /// Continue with new events, as `brine watch` does; needs a running bus
     #[arg(short, long, conflicts_with_all = ["reverse", "cursor", "until", "history"])]
     follow: bool,
     /// Only the newest event of each tag
     #[arg(long, visible_alias = "last-per-subject", conflicts_with_all = ["last", "from", "cursor"])]
     last_per_tag: bool,
-    /// Start at the oldest event if the start that was asked for is gone
+    /// Start at the oldest event if the requested start is no longer stored
     #[arg(long)]
     allow_gap: bool,
-    /// Go on after the position saved under this name, and save the new one at the end. With --history,
+    /// Continue after the position saved under this name, and save the new one at the end. With --history,
     /// the bus must not be running
     #[arg(long, value_name = "NAME", value_parser = history_store::consumer_name,
           conflicts_with_all = ["since", "from", "api"])]
@@ -92,7 +92,7 @@ pub(crate) struct WindowArgs {
     /// Where to start [default: earliest]
     #[arg(long, visible_alias = "start-sequence", value_name = "START")]
     pub(crate) from: Option<String>,
-    /// Dates without a zone are UTC, and times are shown in UTC
+    /// Read dates without a zone as UTC, and show times in UTC
     #[arg(long)]
     pub(crate) utc: bool,
 }

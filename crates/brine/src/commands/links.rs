@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     /// Where to make them, such as /usr/local/bin
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Replace what has those names
+    /// Replace files that have those names
     #[arg(long)]
     force: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         match fs::symlink_metadata(&link) {
             Ok(_) if fs::canonicalize(&link).is_ok_and(|target| target == program) => continue,
             Ok(_) if !arguments.force => bail!(
-                "{} is something else; give --force to replace it",
+                "{} exists and is not this link; add --force to replace it",
                 link.display()
             ),
             Ok(_) => fs::remove_file(&link).with_context(|| link.display().to_string())?,

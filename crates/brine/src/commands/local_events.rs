@@ -38,7 +38,7 @@ pub(crate) struct Wanted<'a> {
     /// `None` for the beginning that the command has by itself.
     pub(crate) start: Option<StartText>,
     pub(crate) until: Option<Millis>,
-    /// Only the last so many before now, and what comes after.
+    /// Only the last N before now, and what comes after.
     pub(crate) last: Option<u64>,
     /// Only the newest of each tag, and what comes after.
     pub(crate) last_per_tag: bool,
@@ -200,7 +200,7 @@ impl Printing<'_> {
             && (wants_past || !starts_now)
         {
             bail!(
-                "{}: this is Salt's own salt-api, which keeps no events: only what comes from now on can be read",
+                "{}: this is Salt's own salt-api, which keeps no events: only new events can be read",
                 remote.name
             );
         }
@@ -323,7 +323,7 @@ impl Printing<'_> {
                         let from = from
                             .map(|from| format!(" after {from}"))
                             .unwrap_or_default();
-                        show::complain(&format_args!("{error}; waiting to go on{from}"));
+                        show::complain(&format_args!("{error}; waiting to continue{from}"));
                         is_waiting = true;
                     }
                     if let Some(end) = self.end_from_outside()? {

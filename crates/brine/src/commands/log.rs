@@ -43,16 +43,16 @@ enum Command {
     /// Show what the history holds
     #[command(visible_alias = "show")]
     Info(Info),
-    /// Read everything, and say what cannot be read
+    /// Read everything, and report what cannot be read
     Verify(Verify),
-    /// Write events as JSON lines from which `import` makes the same events
+    /// Write events as JSON lines, which `import` turns back into the same events
     Export(Box<Export>),
     /// Append events from JSON lines on stdin. The bus must not be running
     Import(Import),
-    /// Remove events: shows what would go, and removes it with --execute. The bus must not be running
+    /// Remove events; without --execute, only show what would be removed. The bus must not be running
     #[command(visible_aliases = ["rm", "remove", "delete"])]
     Purge(Purge),
-    /// Apply limits at once, and give free space back to the system. The bus must not be running
+    /// Apply limits now, and return free space to the system. The bus must not be running
     Vacuum(Vacuum),
 }
 
@@ -93,7 +93,7 @@ struct Import {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 struct Purge {
-    /// All events before this sequence, as far as they fill whole blocks
+    /// All events before this sequence number, as far as they fill whole blocks
     #[arg(long, value_name = "N", group = "what")]
     seq: Option<u64>,
     /// All but about the last N events
@@ -114,7 +114,7 @@ struct Vacuum {
     /// Remove events older than this, such as 30d
     #[arg(long, value_name = "AGE")]
     time: Option<String>,
-    /// Remove the oldest events until no more than this is used, such as 10GiB
+    /// Remove the oldest events until at most this much is used, such as 10GiB
     #[arg(long, value_name = "BYTES", value_parser = super::bus_options::bytes)]
     size: Option<u64>,
     #[command(flatten)]
@@ -341,7 +341,7 @@ fn import(import: &Import) -> anyhow::Result<ExitCode> {
     }
     if !is_whole {
         show::complain(&format_args!(
-            "interrupted after line {number}; tail -n +{} of the same lines goes on",
+            "interrupted after line {number}; to continue, import tail -n +{} of the same lines",
             number + 1
         ));
     }

@@ -20,7 +20,8 @@ use crate::host::reactor::{self, NOTE};
 use crate::terminal;
 
 /// What is said of a reactor that reacts to nothing.
-pub(super) const IDLE: &str = "the reactor is not the leader: it passes all events over, until salt-run reactor.set_leader True";
+pub(super) const IDLE: &str =
+    "the reactor is not the leader: it ignores all events until salt-run reactor.set_leader True";
 /// How long the bus may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
@@ -34,12 +35,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the rules of the running reactor: how far each is, and what it has done, before restarts too
+    /// List the running reactor's rules: how far each is, and what it has done, also before restarts
     #[command(visible_alias = "list")]
     Ls(List),
-    /// Show what became of reactions, oldest first
+    /// Show how reactions ended, oldest first
     History(History),
-    /// Run a reaction of the record again, with the arguments it had
+    /// Run a recorded reaction again, with the same arguments
     Rerun(Rerun),
 }
 
@@ -54,13 +55,13 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct History {
-    /// Only those that ended so: done, failed, uncertain or running
+    /// Only reactions with this outcome: done, failed, uncertain or running
     #[arg(long, value_name = "OUTCOME", value_parser = ["done", "failed", "uncertain", "running"])]
     outcome: Option<String>,
-    /// Only those of the rule with this pattern
+    /// Only reactions of the rule with this pattern
     #[arg(long, value_name = "PATTERN")]
     rule: Option<String>,
-    /// Only the last so many
+    /// Only the last N
     #[arg(short = 'n', long, value_name = "N")]
     last: Option<usize>,
     /// One JSON object per line

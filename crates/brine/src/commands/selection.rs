@@ -45,7 +45,7 @@ impl MatchKind {
 /// The options that choose events.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SelectionArgs {
-    /// Tags to show; without any, all
+    /// Tags to show; all if none is given
     #[arg(value_name = "TAG")]
     pub(crate) tags: Vec<String>,
     /// How tags are compared
@@ -57,10 +57,10 @@ pub(crate) struct SelectionArgs {
         default_value_t
     )]
     pub(crate) match_kind: MatchKind,
-    /// Tags not to show, compared in the same way
+    /// Tags to leave out, compared in the same way
     #[arg(short = 'x', long, value_name = "TAG")]
     pub(crate) exclude: Vec<String>,
-    /// Fields that must match, all of them: 'minion:web* fun:state.* ok:false data.PATH:PATTERN'
+    /// Only events with all of these fields: 'minion:web* fun:state.* ok:false data.PATH:PATTERN'
     #[arg(long, value_name = "FIELD:PATTERN …")]
     pub(crate) filter: Option<String>,
     /// Only events with this Python regular expression in their tag or in their data as JSON

@@ -34,7 +34,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(3);
     after_help = "Exit codes: 0 the bus runs; 1 it does not (perhaps only brine attach does), or cannot be reached;\n2 wrong usage."
 )]
 pub(crate) struct Arguments {
-    /// What a running bus of Brine answers, as one JSON object
+    /// Print what a running Brine bus answers, as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -248,8 +248,8 @@ impl Running {
         };
         let is = |name| attach.get(name) == Some(&Value::Bool(true));
         let joined = match is("joined") {
-            true => "every event of the bus is read",
-            false => "the bus that is joined is away",
+            true => "reading all events of the bus",
+            false => "the joined bus is not running",
         };
         let front = if is("in_front") { ", in front" } else { "" };
         let events = count(attach, "events", "event");

@@ -41,7 +41,7 @@ fn on_hang_up() {
         return;
     }
     log_file::reopen();
-    tracing::warn!("SIGHUP: the log file is open again; SIGTERM ends this process");
+    tracing::warn!("SIGHUP: reopened the log file; SIGTERM ends this process");
 }
 
 /// In the log whatever its level, since somebody asks.

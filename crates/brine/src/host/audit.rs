@@ -61,7 +61,7 @@ impl Reporter {
             tracing::warn!(
                 tag,
                 ?data,
-                "too much to audit at once: this is not reported as an event"
+                "too many audit records at once: this one is not fired as an event"
             );
         }
     }
@@ -80,7 +80,7 @@ impl Drop for Reporter {
 fn report(mut bus: Publisher, waiting: &Receiver<Event>) {
     while let Ok((tag, mut data)) = waiting.recv() {
         if let Err(err) = bus.fire_event(tag, &mut data, Some(ACCEPT)) {
-            tracing::warn!(tag, ?data, %err, "the master's bus does not take an event of the audit");
+            tracing::warn!(tag, ?data, %err, "the master's bus does not accept an audit event");
         }
     }
 }

@@ -260,7 +260,7 @@ pub(crate) fn prefix(options: &NatsOptions) -> String {
 pub(crate) fn warn_if_ignored(brine: &Brine) {
     if brine.cluster.is_some() {
         tracing::warn!(
-            "brine: cluster: only Brine's salt-master is a member of a cluster; here it is ignored"
+            "brine: cluster is ignored: only Brine's salt-master can be a member of a cluster"
         );
     }
 }

@@ -227,7 +227,7 @@ impl Detached {
         };
         history.held(minion, from).unwrap_or_else(|error| {
             tracing::error!(
-                "what minions have delivered may come twice: {}",
+                "events from minions may be fired twice: {}",
                 show::one_line(&error)
             );
             0
@@ -382,7 +382,7 @@ pub(crate) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("ending: delivering what was sent");
+        tracing::info!("stopping: delivering what was sent");
     })
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Relay {
     count: AtomicU64,
 }
 
-/// The end of a connection to the private socket: the client has gone.
+/// The end of a connection to the private socket: the client has disconnected.
 struct Gone;
 
 impl From<std::io::Error> for Gone {
@@ -180,7 +180,8 @@ impl Relay {
     /// Events.
     async fn stream(&self, client: &mut UnixStream, asked: &Asked) -> Result<(), Gone> {
         if self.kind == Kind::Salt && asked.wants_past() {
-            let text = "this is Salt's own salt-api, which keeps no events: only what comes from now on can be read";
+            let text =
+                "this is Salt's own salt-api, which keeps no events: only new events can be read";
             return refuse(client, 400, text).await;
         }
         let opened = match self.open_stream(asked).await {

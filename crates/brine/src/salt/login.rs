@@ -136,7 +136,7 @@ async fn make_token(
         return Ok(None); // the job is refused in the master's words
     };
     if let Err(error) = keep(file, token) {
-        tracing::warn!("the token is not kept: {}: {error}", file.display());
+        tracing::warn!("cannot store the token: {}: {error}", file.display());
     }
     Ok(Some(token.to_owned()))
 }

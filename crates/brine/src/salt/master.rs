@@ -14,7 +14,7 @@ use crate::node;
 pub(super) const SYNTAX: Syntax<Key> = Syntax {
     program: "salt-master",
     usage: "[options]",
-    about: "Takes minions in and gives them jobs. This is Brine.",
+    about: "Accepts minions and gives them jobs. This is Brine.",
     options: serve::OPTIONS,
 };
 

@@ -141,13 +141,13 @@ pub(super) const NO_LOG_FILE: &[Opt<Key>] = &[
         Key::NotActedOn,
         &["--log-file", "--key-logfile"],
         "LOG_FILE",
-        "Ignored: daemons alone write a log file.",
+        "Ignored: only daemons write a log file.",
     ),
     opt(
         Key::NotActedOn,
         &["--log-file-level"],
         Takes::OneOf("LOG_LEVEL_LOGFILE", LEVELS),
-        "Ignored: daemons alone write a log file.",
+        "Ignored: only daemons write a log file.",
     ),
 ];
 

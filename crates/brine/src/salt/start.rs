@@ -107,7 +107,7 @@ pub(super) fn warn_of_level(opts: &Opts) {
         if let Some(text) = opts.get(option).and_then(Value::as_str)
             && Level::from_str(text, true).is_err()
         {
-            tracing::warn!("option {option}: there is no level {text}; warning counts");
+            tracing::warn!("option {option}: unknown level {text}; using warning");
         }
     }
 }
@@ -143,7 +143,7 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
         let file = path.display();
         writeln!(
             terminal::stderr(),
-            "WARNING: CONFIG '{file}' does not exist: defaults count, such as /etc/salt for keys."
+            "WARNING: CONFIG '{file}' does not exist: the defaults apply, such as /etc/salt for keys."
         )?;
     }
     // As in Salt, defaults count then, which lead to the machine's own master: not without a word.
@@ -155,7 +155,7 @@ pub(super) fn load(line: &Parsed<Key>, role: Role, name: &str) -> anyhow::Result
         let why = denied.map_or_else(|| error.to_string(), |denied| denied.to_string());
         writeln!(
             terminal::stderr(),
-            "WARNING: CONFIG '{file}' cannot be read, and defaults count: {why}"
+            "WARNING: CONFIG '{file}' cannot be read, and the defaults apply: {why}"
         )?;
     }
     Opts::load(role, &path, &Environment::current())

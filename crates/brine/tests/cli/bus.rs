@@ -203,7 +203,7 @@ fn in_the_background_it_is_ready_when_the_command_returns() {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     crate::support::wait_until(|| !fs::exists(&pid_file).unwrap());
-    assert!(fs::read_to_string(&log_file).unwrap().contains("ending"));
+    assert!(fs::read_to_string(&log_file).unwrap().contains("stopping"));
 }
 
 #[test]

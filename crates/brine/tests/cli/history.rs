@@ -113,7 +113,7 @@ fn a_start_that_is_gone_or_no_start_has_its_own_code() {
         (left.code, left.stderr.as_str()),
         (
             Some(1),
-            "brine: history /nosuch: there is no history here\n"
+            "brine: history /nosuch: there is no history in this directory\n"
         )
     );
 }
@@ -293,7 +293,8 @@ fn an_import_that_is_interrupted_is_whole_and_says_where_to_go_on() {
     let printed = String::from_utf8(left.stdout).unwrap();
     assert_eq!(left.status.code(), Some(1), "{said}");
     assert_eq!(printed, "3 events imported\n");
-    let expected = "brine: interrupted after line 3; tail -n +4 of the same lines goes on\n";
+    let expected =
+        "brine: interrupted after line 3; to continue, import tail -n +4 of the same lines\n";
     assert_eq!(said, expected);
     // Nothing has to be recovered, and no number is lost.
     let info = store.run(&["log", "info"]).stdout;

@@ -27,7 +27,7 @@ fn a_master_in_the_background_is_ready_and_ends_on_a_signal() {
     kill_process(pid, Signal::TERM).unwrap();
     wait_until(|| !Path::new(&pid_file).exists());
     let log = fs::read_to_string(place.path("log/master")).unwrap();
-    assert!(log.contains("ready") && log.contains("ending"), "{log}");
+    assert!(log.contains("ready") && log.contains("stopping"), "{log}");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn what_is_wrong_with_options_is_said_once_and_not_passed_over() {
     assert_eq!(left.code, Some(1), "{left:?}");
     for said in [
         "option tcp_master_pub_port: expected an integer, found text",
-        "option log_level: there is no level loud",
+        "option log_level: unknown level loud",
         "option external_auth: Brine has no back end yubico",
     ] {
         assert_eq!(left.stderr.matches(said).count(), 1, "{said}: {left:?}");

@@ -62,7 +62,7 @@ fn a_sink_is_a_consumer_like_any_other() {
     let said = bus.run(&["doctor"]).stdout;
     assert!(
         said.contains(
-            "warning  sink hook: the other side takes nothing, with 2 events to deliver: http://"
+            "warning  sink hook: the other side does not accept events, with 2 events to deliver: http://"
         ) && said
             .contains("\n         → start the other side, or correct brine: {sinks: {hook: …}}")
             && !said.contains("sink lines"),
@@ -454,7 +454,7 @@ fn dead_letters_are_discarded_by_name_and_after_a_look() {
         let words = [&["discard", "hook", first, &unknown], execute].concat();
         let left = run(&bus, &words);
         assert_eq!(left.code, Some(1), "{left:?}");
-        let says = format!("no dead letter has position {unknown}; none is discarded");
+        let says = format!("no dead letter has position {unknown}; nothing was discarded");
         assert!(left.stderr.contains(&says), "{left:?}");
     }
     let left = run(&bus, &["discard", "hook", first, second]);
@@ -545,7 +545,7 @@ fn what_is_wrong_with_a_sink_is_said_before_anything_starts() {
         ),
         (
             "    audit: {type: otlp, url: 'http://x/', headers: {Content-Length: '3'}}",
-            "/master, line 11: brine: sinks: audit: headers: expected headers that the sink does not set itself, found \"Content-Length\"",
+            "/master, line 11: brine: sinks: audit: headers: the sink sets \"Content-Length\" itself; remove it",
         ),
         (
             "    audit: {type: otlp, url: 'http://x/', cert: /c}",

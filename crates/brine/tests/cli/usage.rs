@@ -326,7 +326,7 @@ fn each_option_that_brine_does_not_start_with_is_named_at_once() {
         left.code == Some(1)
             && left
                 .stdout
-                .contains("disks and deliveries were not looked at"),
+                .contains("disks and deliveries were not checked"),
         "{left:?}"
     );
 }

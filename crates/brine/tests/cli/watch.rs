@@ -101,7 +101,7 @@ fn a_bus_that_restarts_is_found_again() {
     assert_eq!(bus.end().code, Some(0));
     let line = watch.says("waiting");
     assert!(
-        line.contains("no bus at ") && line.contains("; waiting to go on after "),
+        line.contains("no bus at ") && line.contains("; waiting to continue after "),
         "{line}"
     );
     bus.begin(&[]);
@@ -164,7 +164,7 @@ fn a_bad_pattern_is_told() {
     assert_eq!(left.code, Some(2));
     assert!(
         left.stderr
-            .starts_with("error: expected a regular expression, found \"x(\""),
+            .starts_with("error: invalid regular expression \"x(\""),
         "{left:?}"
     );
 }
@@ -246,7 +246,7 @@ fn an_event_in_a_format_of_ones_own_and_in_full() {
     assert_eq!(left.code, Some(2));
     assert!(
         left.stderr
-            .contains("unknown field {nosuch}: there are {time}"),
+            .contains("unknown field {nosuch}; fields are {time}"),
         "{left:?}"
     );
 }
@@ -302,7 +302,7 @@ fn what_does_not_match_is_counted_over_a_restart_of_the_bus() {
     let mut watch = bus.listener(&["watch", "none/*"]);
     fire(&bus, &["a/1", "a/2", "a/3"]);
     bus.kill();
-    watch.says("waiting to go on after");
+    watch.says("waiting to continue after");
     bus.begin(&history);
     watch.says("connected again");
     fire(&bus, &["b/1", "b/2"]);

@@ -48,7 +48,7 @@ pub(super) async fn run(
             biased;
             permit = out.reserve(), if !answers.ready.is_empty() => match permit {
                 Ok(permit) => permit.send(std::mem::take(&mut answers.ready).into()),
-                Err(_) => return Ok(()), // the client has gone
+                Err(_) => return Ok(()), // the client has disconnected
             },
             stored = answers.stored(), if answers.syncing.is_some() => {
                 if let Err(error) = stored {

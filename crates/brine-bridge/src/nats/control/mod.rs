@@ -196,7 +196,7 @@ impl Control {
             .get(&from)
             .is_none_or(|peer| peer.instance != instance);
         if is_new {
-            tracing::info!(master = from, "another master is there");
+            tracing::info!(master = from, "found another master");
         }
         let peer = peers.entry(from).or_insert_with(|| Peer {
             instance,
@@ -227,7 +227,7 @@ impl Control {
             return;
         }
         if !self.shared.is_first(&from, id) {
-            tracing::warn!(master = from, "a job came a second time and is left out");
+            tracing::warn!(master = from, "ignoring a job that was received before");
             return;
         }
         if tasks.len() >= AT_ONCE {
@@ -245,7 +245,7 @@ impl Control {
             let (headers, payload) = options.sealed(&reply, &body);
             let sent = client.publish_with_headers(reply, headers, payload.into());
             if let Err(error) = sent.await {
-                tracing::warn!(%error, "another master's job is published, but the answer is lost");
+                tracing::warn!(%error, "published another master's job, but cannot answer");
             }
         });
     }

@@ -58,7 +58,7 @@ impl ControlOptions {
             if own.verify_slice(&code).is_err() {
                 tracing::warn!(
                     subject = %message.subject,
-                    "a message that was not made with the secret is left out: do all masters have the same?"
+                    "ignoring a message that was not made with this cluster's secret; set the same secret on all masters"
                 );
                 return None;
             }
@@ -71,7 +71,7 @@ impl ControlOptions {
         if at.abs_diff(since_epoch()) > WINDOW {
             tracing::warn!(
                 master = from,
-                "a message of another master is older than {} s and left out: do the clocks agree?",
+                "ignoring a message of another master that is older than {} s; do the masters' clocks agree?",
                 WINDOW.as_secs()
             );
             return None;

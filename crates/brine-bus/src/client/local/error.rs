@@ -39,7 +39,7 @@ pub enum LocalError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The answer is not what was asked for.
-    #[error("expected {expected} from the local socket, found something else")]
+    #[error("invalid answer from the local socket: expected {expected}")]
     Unexpected {
         /// What was expected.
         expected: &'static str,

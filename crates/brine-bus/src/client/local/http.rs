@@ -13,10 +13,10 @@ const MAX_HEAD: usize = 64 << 10;
 #[non_exhaustive]
 pub enum HttpError {
     /// The head is malformed or too long.
-    #[error("expected the head of an HTTP/1.1 answer, found something else")]
+    #[error("invalid head of an HTTP/1.1 answer")]
     BadHead,
     /// The chunks of the body are malformed.
-    #[error("expected a chunk of an HTTP/1.1 body, found something else")]
+    #[error("invalid chunk in an HTTP/1.1 body")]
     BadChunk,
 }
 

@@ -67,7 +67,7 @@ pub enum SessionError {
 /// An event a subscription wants was lost, since the pending ones take all the room there is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected pending events to take at most {limit} bytes, lost one with tag {tag:?}: get or unsubscribe what was subscribed to"
+    "pending events exceed {limit} bytes; dropped one with tag {tag:?}: read the events that were subscribed to, or unsubscribe"
 )]
 pub struct PendingFull {
     /// The lost event's tag.

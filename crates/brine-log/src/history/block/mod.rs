@@ -107,7 +107,7 @@ impl<'a> About<'a> {
 #[non_exhaustive]
 pub enum BlockError {
     /// It does not decompress, or its checksum does not fit.
-    #[error("its data do not decompress: {reason}")]
+    #[error("its data cannot be decompressed: {reason}")]
     Compression {
         /// What the decompressor says.
         reason: String,
@@ -127,7 +127,7 @@ pub enum BlockError {
         version: u8,
     },
     /// Its table does not fit its bytes.
-    #[error("expected {expected}, found the end of the block or something else")]
+    #[error("invalid block: expected {expected}")]
     Malformed {
         /// What should have been there.
         expected: &'static str,

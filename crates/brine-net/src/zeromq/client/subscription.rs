@@ -97,7 +97,7 @@ impl Subscriber {
                 wait = self.config.recon_default;
             }
             let Err(err) = ended else { return };
-            tracing::debug!(master = %self.config.master, %err, "no connection for publishes; retrying");
+            tracing::debug!(master = %self.config.master, %err, "cannot connect to the publish port; retrying");
             sleep(wait).await;
             wait = self.config.next_wait(wait);
         }

@@ -69,16 +69,16 @@ impl Socket {
 #[non_exhaustive]
 pub enum ZmtpError {
     /// Another protocol, an older version, or a mechanism that Salt does not use.
-    #[error("expected a greeting of ZMTP 3 with the mechanism NULL, found something else")]
+    #[error("the greeting is not one of ZMTP 3 with the mechanism NULL")]
     Greeting,
     /// The handshake's command is no `READY`.
-    #[error("expected the command READY, found something else")]
+    #[error("the first command is not READY")]
     Handshake,
     /// The other socket is not of a type that talks to ours.
-    #[error("expected a socket type that fits ours, found another")]
+    #[error("the socket type of the other side does not fit ours")]
     SocketType,
     /// Flags that mean nothing.
-    #[error("expected the flags of a frame, found 0x{flags:02x}")]
+    #[error("invalid flags of a frame: 0x{flags:02x}")]
     Flags {
         /// What came.
         flags: u8,
@@ -93,7 +93,7 @@ pub enum ZmtpError {
     },
     /// A message without an empty frame before its body (requests and replies), with more than one topic before it
     /// (publishes), or with frames behind it.
-    #[error("expected one body and the frame before it, found another message")]
+    #[error("the message is not one body after one frame")]
     Message,
 }
 

@@ -27,11 +27,10 @@ Every minion signs in, subscribes and fires its start event; then come the phase
 puts them there. Answers to sign-ins are judged after the clock has stopped, since a minion spends
 more on one than its master.
 
-Every minion has two connections, as real ones have: open files and memory are what limits
-the fleet, and 10,000 minions want a limit of 20,100 open files (ulimit -Hn) here and at the
+Every minion has two connections, as real ones have. Open files and memory limit the fleet: 10,000 minions need a limit of 20,100 open files (ulimit -Hn) here and at the
 master; fewer with --requesters.
 
-Salt's own masters over tcp drop connections when many come at once; --concurrency 8 suits them.
+Over tcp, Salt's own masters drop connections when many arrive at once; use --concurrency 8 for them.
 
 The exit code is 1 if a minion could not sign in, a request was not answered, or an event was lost,
 repeated or out of order.
@@ -51,7 +50,7 @@ pub(super) struct Arguments {
     /// Its publish port [default: the one it names at sign-in]
     #[arg(long, value_name = "PORT")]
     publish_port: Option<u16>,
-    /// How to talk to it [default: as configured, else zeromq]
+    /// Transport [default: as configured, else zeromq]
     #[arg(long, value_enum)]
     transport: Option<TransportName>,
     /// How many minions
@@ -60,7 +59,7 @@ pub(super) struct Arguments {
     /// Connections for requests over tcp, shared if there are more minions [default: one each]
     #[arg(long, value_name = "N")]
     requesters: Option<usize>,
-    /// What their ids begin with; a number of five digits follows
+    /// Prefix of their ids; a five-digit number follows
     #[arg(long, value_name = "TEXT", default_value = "fleet-")]
     prefix: String,
     /// How many different RSA keys they have
@@ -75,7 +74,7 @@ pub(super) struct Arguments {
     /// Requests under way at once while signing in and starting
     #[arg(long, value_name = "N", default_value_t = 64)]
     concurrency: usize,
-    /// How long a request may take
+    /// Seconds that a request may take
     #[arg(long, value_name = "SECS", value_parser = show::seconds, default_value = "60")]
     timeout: Duration,
     /// Events fired in all

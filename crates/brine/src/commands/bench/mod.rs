@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
     /// Load a bus that is in use. Its listeners get every event, under brine/bench/*
     #[arg(long)]
     live: bool,
-    /// Salt series or release the bus speaks as
+    /// Salt series or release whose framing the bus uses
     #[arg(long, value_name = "RELEASE", default_value_t = Compat::NEWEST)]
     compat: Compat,
     #[command(flatten)]
@@ -79,7 +79,7 @@ pub(crate) struct Arguments {
 /// What else than a bus can be measured.
 #[derive(Debug, clap::Subcommand)]
 enum Other {
-    /// Put a fleet of simulated minions on a master
+    /// Connect a fleet of simulated minions to a master
     Fleet(Box<fleet::Arguments>),
 }
 

@@ -37,7 +37,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     if let Some(Value::Int(closed @ 1..)) = closed {
         findings.push(Finding::note("closed-listeners", "bus").says(
             format!("{closed} listeners were disconnected since the start because they fell too far behind"),
-            "raise brine: {overflow_bytes}, or mend the listener that does not read",
+            "raise brine: {overflow_bytes}, or fix the listener that does not read",
         ));
     }
     findings

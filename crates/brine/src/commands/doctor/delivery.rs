@@ -61,13 +61,13 @@ fn of_consumer(consumer: &Map) -> Vec<Finding> {
         && is_answer(why)
     {
         findings.push(Finding::warning("sink-refused", &place).says(
-            format!("the other side is there and refuses, with {waiting} to deliver: {why}"),
-            format!("look at its own log, and correct it or brine: {{sinks: {{{name}: …}}}} (url, headers, format); it goes on by itself, see brine consumer info {name}"),
+            format!("the other side answers but refuses events, with {waiting} to deliver: {why}"),
+            format!("look at its own log, and correct it or brine: {{sinks: {{{name}: …}}}} (url, headers, format); delivery resumes by itself, see brine consumer info {name}"),
         ));
     } else if let Some(why) = state.strip_prefix("waiting: ") {
         findings.push(Finding::warning("sink-waits", &place).says(
-            format!("the other side takes nothing, with {waiting} to deliver: {why}"),
-            format!("start the other side, or correct brine: {{sinks: {{{name}: …}}}}; it goes on by itself, see brine consumer info {name}"),
+            format!("the other side does not accept events, with {waiting} to deliver: {why}"),
+            format!("start the other side, or correct brine: {{sinks: {{{name}: …}}}}; delivery resumes by itself, see brine consumer info {name}"),
         ));
     } else if state.starts_with("paused") && lag > 0 {
         findings.push(Finding::note("paused-consumer", &place).says(
@@ -76,7 +76,9 @@ fn of_consumer(consumer: &Map) -> Vec<Finding> {
         ));
     } else if is_sink && consumer.get("delivered").is_none() {
         findings.push(Finding::note("sink-not-running", &place).says(
-            format!("does not run, with {waiting} to deliver: the configuration does not name it any more"),
+            format!(
+                "does not run, with {waiting} to deliver: it is no longer in the configuration"
+            ),
             format!("put it back into brine: {{sinks: …}}, or brine consumer rm {name}"),
         ));
     } else if lag > FAR_BEHIND {
@@ -100,7 +102,7 @@ fn of_consumer(consumer: &Map) -> Vec<Finding> {
                 events(number(consumer, "dead"))
             ),
             format!(
-                "brine consumer dead {name} says why; mend that, then brine consumer resend {name}"
+                "brine consumer dead {name} says why; fix that, then brine consumer resend {name}"
             ),
         ));
     }
@@ -133,8 +135,8 @@ fn of_cluster(cluster: &Map) -> Vec<Finding> {
             |why| format!("NATS is away: {why}"),
         );
         findings.push(Finding::error("cluster-cut-off", "cluster").says(
-            format!("this master goes on alone, {why}; its events wait, and those of other masters do not come"),
-            "start the nats-server, or correct brine: {cluster: {servers: …}}; it goes on by itself, see brine status",
+            format!("this master works alone, {why}; its events wait, and those of other masters do not arrive"),
+            "start the nats-server, or correct brine: {cluster: {servers: …}}; it reconnects by itself, see brine status",
         ));
     }
     let masters = cluster.get("masters").and_then(Value::as_array);
@@ -143,7 +145,7 @@ fn of_cluster(cluster: &Map) -> Vec<Finding> {
         if master.get("alive") == Some(&Value::Bool(false)) {
             findings.push(
                 Finding::warning("master-not-heard", format!("master {}", text(master, "id"))).says(
-                    "is not heard in the cluster: its minions get no job of this master",
+                    "does not answer in the cluster: its minions get no jobs from this master",
                     "on that machine: brine doctor, and brine status, which says whether it reaches NATS",
                 ),
             );
@@ -250,8 +252,8 @@ fn of_history(history: &Map) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(trouble) = history.get("trouble").and_then(Value::as_str) {
         findings.push(Finding::error("history-trouble", place).says(
-            format!("the history takes nothing: {trouble}"),
-            format!("look at its disk (df -h {place}), make room or mend it; it goes on by itself, and records what it missed"),
+            format!("the history cannot be written: {trouble}"),
+            format!("check its disk (df -h {place}), and free space or repair it; the history then continues by itself, and records what it missed"),
         ));
     }
     let missing = number(history, "missing_events");
@@ -267,7 +269,7 @@ fn of_history(history: &Map) -> Vec<Finding> {
 fn of_attach(attach: &Map) -> Option<Finding> {
     (attach.get("joined") == Some(&Value::Bool(false))).then(|| {
         Finding::error("attach-cut-off", "attach").says(
-            "the bus that is joined is away: nothing comes",
+            "the joined bus is not running: no events arrive",
             "start the salt-master or salt-minion whose bus it is; brine attach joins it by itself",
         )
     })
@@ -311,14 +313,14 @@ fn spool(directory: &Path, backlog: &Backlog, max_bytes: u64, now: Duration) -> 
     // The last record that fits leaves a little room.
     if backlog.bytes >= max_bytes - max_bytes / 50 {
         return Some(Finding::error("spool-full", place).says(
-            format!("{waiting} for the master, the oldest for {since}, and no more are taken"),
+            format!("{waiting} for the master, the oldest for {since}, and no more are accepted"),
             "bring the master back or let this minion in (above); raise brine: {spool: {max_bytes}}",
         ));
     }
     (oldest > LONG).then(|| {
         Finding::warning("waiting-events", place).says(
             format!("{waiting} for the master, the oldest for {since}"),
-            "they go by themselves once this minion runs and a master takes them: look at master above, and at salt-key -L there",
+            "they are sent once this minion runs and a master accepts them: see master above, and at salt-key -L there",
         )
     })
 }

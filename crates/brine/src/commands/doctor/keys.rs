@@ -46,7 +46,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
 
 fn unreadable(folder: &Path, error: &io::Error) -> Finding {
     Finding::warning("unreadable-keys", folder.display()).says(
-        format!("this user may not look into it: {error}"),
+        format!("this user may not read it: {error}"),
         "run this as root or as the daemon's user; the daemon itself must be able to read it",
     )
 }

@@ -41,11 +41,11 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// The arguments of `brine doctor`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Looks at the configuration (as brine check), sockets and their modes, the processes that serve them,
+Examines the configuration (as brine check), sockets and their modes, the processes that serve them,
 ports, keys, what a minion's masters say of its key (it signs in as the minion does), disks, limits,
 the releases of the programs that listen, whether events get where they are to go (sinks, consumers,
 cluster, reactor, history, a minion's spool), and the clocks of minions, as far as recent events
-tell. Changes nothing. Run it as root, or as the user of the master: others do not see everything.
+tell. Changes nothing. Run it as root, or as the user of the master: other users do not see everything.
 
 Exit codes: 0 no error (with --strict: no warning either); 1 something is wrong; 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     .unwrap_or_default();
                 findings.push(
                     Finding::error("no-bus-there", place)
-                        .says(text, "correct it; nothing else can be looked at"),
+                        .says(text, "correct it; nothing else can be checked"),
                 );
             }
             findings.push(not_looked());
@@ -120,7 +120,7 @@ fn closed(location: &BusLocation) -> Option<Finding> {
     denied.map(|denied| {
         Finding::error("no-permission", publish).says(
             denied.to_string(),
-            "then run brine doctor again: nothing but the configuration was looked at",
+            "then run brine doctor again: only the configuration was checked",
         )
     })
 }
@@ -128,7 +128,7 @@ fn closed(location: &BusLocation) -> Option<Finding> {
 /// Without a readable configuration, nobody knows where the site is.
 fn not_looked() -> Finding {
     Finding::note("not-looked-at", "doctor").says(
-        "sockets, processes, keys, disks and deliveries were not looked at: the configuration does not say where they are",
+        "sockets, processes, keys, disks and deliveries were not checked: the configuration does not say where they are",
         "correct what is above, and run brine doctor again",
     )
 }

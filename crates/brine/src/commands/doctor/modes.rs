@@ -18,7 +18,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if let Some(file) = site.option("conf_file").map(Path::new) {
-        let effect = "others may have the daemon run what they like";
+        let effect = "other users can make the daemon run anything";
         findings.extend(writable("open-config", file, effect, "644"));
         let folder = file.parent().filter(|_| file.exists());
         let effect = "others may replace the configuration in it";

@@ -86,7 +86,7 @@ fn of_port(site: &Site, name: &str, port: u16, is_served: bool, pids: &[i32]) ->
                     "nobody listens at it, though {} serves the bus: minions cannot reach this master",
                     proc::name(own)
                 ),
-                "look into the master's log, and start it again",
+                "check the master's log, and restart it",
             )
         });
     }

@@ -77,7 +77,7 @@ fn disk(what: &str, folder: &Path, about: &StatVfs) -> Option<Finding> {
     if about.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Some(Finding::error("read-only-disk", folder.display()).says(
             format!("the disk of {what} is mounted read-only"),
-            "mount it writable; the kernel's log (dmesg) tells why it is not",
+            "mount it writable; the kernel's log (dmesg) says why it is not",
         ));
     }
     let mib = free >> 20;
@@ -135,7 +135,7 @@ fn pid_file(site: &Site) -> Option<Finding> {
         );
     };
     if !proc::exists(pid) {
-        let text = format!("names pid {pid}, which does not run");
+        let text = format!("names pid {pid}, which is not running");
         return Some(
             Finding::warning("stale-pidfile", path)
                 .says(text, "remove it, or start the daemon again"),
@@ -191,8 +191,8 @@ fn named_files(site: &Site) -> Vec<Finding> {
                     .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
         })
         .map(|(option, path)| {
-            let text = format!("{option} names a file that is not there");
-            Finding::error("no-such-file", path).says(text, "make it, or correct the option")
+            let text = format!("{option} names a file that does not exist");
+            Finding::error("no-such-file", path).says(text, "create it, or correct the option")
         })
         .collect()
 }

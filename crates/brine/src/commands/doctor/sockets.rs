@@ -46,7 +46,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
             }
         };
         if !about.file_type().is_socket() {
-            let text = "this is not a socket, and takes the place of one";
+            let text = "this is not a socket, although a socket belongs here";
             is_explained = true;
             findings.push(
                 Finding::error("not-a-socket", path.display())
@@ -152,7 +152,7 @@ fn missing(site: &Site, name: &str, path: &Path) -> Option<Finding> {
         "pull" => "nobody can fire events",
         // Real Salt has none.
         "local" if site.is_ours() => {
-            "history, status and the exact reading of events are out of reach"
+            "history, status and exact reading of events are not available"
         }
         _ => return None,
     };
@@ -245,7 +245,9 @@ fn mode(site: &Site, name: &str, path: &Path, about: &Metadata, findings: &mut V
         }
         "publish" if mode & 0o007 != 0 && !has_readers => {
             findings.push(Finding::error("open-socket", path.display()).says(
-                format!("mode {mode:04o}: every user may read all events, with what they hold"),
+                format!(
+                    "mode {mode:04o}: every user may read all events, with all that they contain"
+                ),
                 fix("660"),
             ))
         }

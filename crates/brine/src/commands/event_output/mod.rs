@@ -28,7 +28,7 @@ use crate::terminal::{self, Shown};
 /// The options that say what output looks like.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FormArgs {
-    /// How events are written [default: a sentence on a terminal, ndjson where stdout is none]
+    /// Output format [default: a sentence on a terminal, else ndjson]
     #[arg(short, long, value_name = "FORM", value_enum, group = "form")]
     pub(crate) output: Option<FormName>,
     /// As -o ndjson
@@ -40,7 +40,7 @@ pub(crate) struct FormArgs {
     /// As -o raw
     #[arg(long, group = "form")]
     pub(crate) raw: bool,
-    /// The sentence uncut, and below it all data
+    /// Print the whole sentence, and all data below it
     #[arg(long, group = "form")]
     pub(crate) full: bool,
     /// The tag, then the data indented over several lines, as `salt-run state.event pretty=True`
@@ -55,13 +55,13 @@ pub(crate) struct FormArgs {
     /// BRINE_SEQ and BRINE_LINE. It has 30 s
     #[arg(long, value_name = "CMD", conflicts_with = "form")]
     pub(crate) exec: Option<String>,
-    /// With the sequence number; in JSON with position and time of arrival, too
+    /// Print the sequence number; in JSON also position and time of arrival
     #[arg(long)]
     pub(crate) seq: bool,
-    /// With date and milliseconds of the time of arrival (in JSON: UTC)
+    /// Print the time of arrival with date and milliseconds (in JSON: UTC)
     #[arg(long)]
     pub(crate) timestamps: bool,
-    /// Colours; always is also the form of a terminal, for `| less -R`
+    /// When to use colours; always also prints sentences into a pipe, for `| less -R`
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub(crate) color: Colour,
 }

@@ -61,8 +61,8 @@ pub(crate) struct Arguments {
     /// Seconds to wait for the bus to appear or accept data
     #[arg(short, long, value_name = "SECS", value_parser = show::seconds, default_value = "1")]
     timeout: Duration,
-    /// Write as programs of this Salt series or release do [default: 3008, or what the
-    /// configuration says]. Brine's own bus takes all
+    /// Write as programs of this Salt series or release do [default: as configured, else 3008]. Brine's own bus
+    /// accepts all
     #[arg(long, value_name = "RELEASE")]
     compat: Option<Compat>,
     /// What other tools have for many events: the answer says what does it here.

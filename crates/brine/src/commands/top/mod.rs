@@ -48,7 +48,7 @@ use crate::usage::wrong_usage;
 /// The arguments of `brine top`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Keys are listed by ?. Without a terminal there is nothing to see: use brine watch or brine status.
+Press ? for the list of keys. Without a terminal, use brine watch or brine status.
 
 Examples:
   brine top                       the bus of this machine's master
@@ -61,17 +61,17 @@ pub(crate) struct Arguments {
     /// Show only events with these tags (shell patterns) in the list of events
     #[arg(value_name = "TAG")]
     tags: Vec<String>,
-    /// And only those with these fields, as in brine watch
+    /// Show only events with these fields, as in brine watch
     #[arg(long, value_name = "FIELD:PATTERN …")]
     filter: Option<String>,
     /// Begin with the last N events
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u64).range(1..))]
     last: u64,
-    /// Read a file of events: what brine watch --json or brine log export wrote
+    /// Read events from a file that brine watch --json or brine log export wrote
     #[arg(long, value_name = "FILE", conflicts_with = "api")]
     file: Option<PathBuf>,
-    /// Times are shown in UTC
+    /// Show times in UTC
     #[arg(long)]
     utc: bool,
     /// Colours

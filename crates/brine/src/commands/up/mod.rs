@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// Run N masters that share one bus, each with a minion, over a nats-server that is started for them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16), default_value = "1")]
     masters: u8,
-    /// Salt series or release whose programs and minions it is for [default: 3008]
+    /// Salt series or release to be compatible with [default: 3008]
     #[arg(long, value_name = "RELEASE")]
     compat: Option<Compat>,
 }

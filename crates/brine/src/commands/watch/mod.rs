@@ -45,10 +45,10 @@ data below it. In a pipe: -o ndjson, one JSON object per line,
 {\"tag\": …, \"data\": …}, which `brine send --stdin` takes. Bytes become text, or base64 where they
 are not UTF-8; -o raw keeps them apart.
 
-From Brine's bus, a watch that was cut off goes on where it was, and says what is missing.
+With Brine's bus, a watch that was disconnected continues where it was, and reports what is missing.
 
-Exit codes: 0 done (also after Ctrl-C without --count, and when the reader of the pipe has gone);
-1 failed, or --count not reached; 2 wrong usage; 3 the start that was asked for is not kept any more.")]
+Exit codes: 0 done (also after Ctrl-C without --count, and when the reader of the pipe exits);
+1 failed, or --count not reached; 2 wrong usage; 3 the requested start is no longer stored.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     selection: SelectionArgs,
@@ -61,14 +61,14 @@ pub(crate) struct Arguments {
     timeout: Option<Duration>,
     #[command(flatten)]
     form: FormArgs,
-    /// Show rates per tag prefix instead of events, every so many seconds
+    /// Show rates per tag prefix instead of events, every SECS seconds
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
           default_missing_value = "1", require_equals = true, conflicts_with = "exec")]
     summary: Option<Duration>,
-    /// Begin with the past: what arrived at this time or later, such as 10m
+    /// Begin with past events that arrived at this time or later, such as 10m
     #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "last_per_tag", "summary"])]
     since: Option<String>,
-    /// Begin with the past: at a time, a sequence, after a position, or with the earliest event
+    /// Begin with past events: from a time or a sequence number, after a position, or from the earliest event
     #[arg(long, visible_alias = "start-sequence", value_name = "START", conflicts_with_all = ["last", "last_per_tag", "summary"])]
     from: Option<String>,
     /// Begin with the last N events that match
@@ -78,13 +78,13 @@ pub(crate) struct Arguments {
     /// Begin with the newest event of each tag
     #[arg(long, visible_alias = "last-per-subject", conflicts_with = "summary")]
     last_per_tag: bool,
-    /// Begin with the oldest event if the start that was asked for is gone
+    /// Begin with the oldest event if the requested start is no longer stored
     #[arg(long)]
     allow_gap: bool,
-    /// Dates without a zone are UTC, and times are shown in UTC
+    /// Read dates without a zone as UTC, and show times in UTC
     #[arg(long)]
     utc: bool,
-    /// Fail at once when there is no bus, and when it ends
+    /// Fail at once if there is no bus, or when it ends
     #[arg(long)]
     no_wait: bool,
     #[command(flatten)]

@@ -109,7 +109,7 @@ pub(crate) fn missing_directory(location: &BusLocation) -> Option<PathBuf> {
 /// Waits until a directory is there; `false` if a signal comes first.
 pub(crate) async fn wait_for(directory: &Path) -> anyhow::Result<bool> {
     let mut shutdown = pin!(super::shutdown_signal()?);
-    tracing::warn!(sock_dir = %directory.display(), "the directory of the bus's sockets is not there; waiting for it");
+    tracing::warn!(sock_dir = %directory.display(), "the directory of the bus's sockets does not exist; waiting for it");
     while !directory.exists() {
         daemon::report_starting(2 * LOOK_EVERY);
         tokio::select! {
@@ -387,7 +387,7 @@ fn history_directory(location: &BusLocation, options: &BusOptions) -> Option<Pat
     match history::configured_directory(location) {
         Ok(directory) => Some(directory),
         Err(_) => {
-            tracing::warn!("no history: nothing says where; add --history DIR, or -c DIR");
+            tracing::warn!("no history: its directory is not known; add --history DIR, or -c DIR");
             None
         }
     }

@@ -254,7 +254,7 @@ impl Repeat {
             match self.events.next(Wait::For(LOOK)).await {
                 Ok(None) => {}
                 Ok(Some(delivery)) if self.take(&delivery) => {}
-                Ok(Some(_)) => return tracing::warn!("the master's log is another one now"),
+                Ok(Some(_)) => return tracing::warn!("the master has a new log"),
                 Err(LocalError::Connect(_)) if self.is_another().await => {
                     return tracing::warn!("the master has no local socket any more");
                 }

@@ -249,7 +249,7 @@ fn login_error(error: LoginError) -> OperatorError {
             OperatorError::NotAuthenticated("Authentication error occurred.".to_owned())
         }
         other => {
-            tracing::error!(err = %other, "login impossible");
+            tracing::error!(err = %other, "cannot check a login");
             OperatorError::NotAuthenticated("Authentication error occurred.".to_owned())
         }
     }

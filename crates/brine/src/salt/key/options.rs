@@ -64,7 +64,7 @@ const OWN: &[Opt<Key>] = &[
         Key::NotActedOn,
         &["-u", "--user"],
         "USER",
-        "Ignored: the option user counts.",
+        "Ignored: the configured user applies.",
     ),
     flag(Key::Quiet, &["-q", "--quiet"], "Suppress output."),
     flag(Key::Yes, &["-y", "--yes"], "Answer yes to all questions."),

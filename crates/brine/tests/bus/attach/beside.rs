@@ -57,7 +57,7 @@ fn events_go_both_ways_between_a_bus_and_clients_of_all_releases() {
         if node == Node::Master {
             let (code, shown) = shown_status(&site, &[]);
             assert!(
-                code == Some(0) && shown.contains("attach   every event of the bus is read; "),
+                code == Some(0) && shown.contains("attach   reading all events of the bus; "),
                 "{shown}"
             );
         }
@@ -125,7 +125,7 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
     let pid = attached.process.id();
     for line in [
         &format!("bus      away: brine attach (pid {pid}) waits for it at "),
-        "attach   the bus that is joined is away; ",
+        "attach   the joined bus is not running; ",
     ] {
         assert!(shown.contains(line), "{shown}");
     }
@@ -151,17 +151,17 @@ fn it_waits_for_the_directory_of_sockets() {
         let mut command = site.command(arguments);
         command.arg("--history").arg(site.history());
         let mut attached = Attached::spawn(command, site.path("attach.log"));
-        attached.says("the directory of the bus's sockets is not there", 1);
+        attached.says("the directory of the bus's sockets does not exist", 1);
         fs::create_dir(site.sock_dir()).unwrap();
         let _bus = site.start_bus("3008.3");
-        attached.says("joined: every event of the bus is read", 1);
+        attached.says("joined the bus; reading all its events", 1);
         assert_eq!(attached.end().code(), Some(0));
     }
     // Told to end meanwhile, it ends.
     let site = Site::new(Node::Master);
     fs::remove_dir(site.sock_dir()).unwrap();
     let mut attached = Attached::spawn(site.command(&[]), site.path("attach.log"));
-    attached.says("the directory of the bus's sockets is not there", 1);
+    attached.says("the directory of the bus's sockets does not exist", 1);
     assert_eq!(attached.end().code(), Some(0));
     let restore = site.command(&["--restore"]).output().unwrap();
     assert!(restore.status.success(), "{restore:?}");

@@ -135,7 +135,7 @@ impl Attached {
     /// Starts it, and waits until it has joined the bus.
     fn start(command: Command, log: PathBuf) -> Self {
         let mut attached = Self::spawn(command, log);
-        attached.says("joined: every event of the bus is read", 1);
+        attached.says("joined the bus; reading all its events", 1);
         attached
     }
 

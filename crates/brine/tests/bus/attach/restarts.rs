@@ -91,7 +91,7 @@ fn misses_only_what_it_says(version: &str, framing: Framing) {
         thread::sleep(Duration::from_secs(1));
         bus.kill();
         bus = site.start_bus(version);
-        attached.says("joined: every event", restart + 1);
+        attached.says("joined the bus", restart + 1);
     }
     thread::sleep(Duration::from_secs(1));
     attached.kill();
