@@ -102,7 +102,7 @@ pub const SHOWN_TO_MINIONS: [&str; 15] = [
     "jinja_trim_blocks",
 ];
 
-/// The options that Brine acts on in masters alone: those that ask for sinks.
+/// The options that Brine acts on in masters alone: those that ask for sinks, and where keys are.
 const OF_MASTERS: &[&str] = &[
     "event_return",
     "event_return_blacklist",
@@ -110,6 +110,7 @@ const OF_MASTERS: &[&str] = &[
     "event_return_queue_max_seconds",
     "event_return_whitelist",
     "ext_job_cache",
+    "keys.cache_driver",
     "master_job_cache",
 ];
 

@@ -255,6 +255,17 @@ fn channel(read: &Reader<'_>, compat: Compat) -> Result<MasterConfig, OptionsErr
             },
         });
     }
+    // With another driver the keys are not in `pki_dir`. A master that started without them would take every minion for
+    // a new one.
+    if let Some(found) = read.text("keys.cache_driver")
+        && found != "localfs_key"
+    {
+        return Err(OptionsError::Value {
+            option: "keys.cache_driver",
+            expected: "localfs_key, since Brine reads keys only from pki_dir",
+            found,
+        });
+    }
     channel.key_options = KeyOptions {
         keysize: u32::try_from(read.count("keysize", 2048)?).unwrap_or(u32::MAX),
         key_pass: read.text("key_pass"),

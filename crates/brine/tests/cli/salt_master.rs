@@ -109,7 +109,7 @@ fn a_log_file_of_the_command_line_takes_precedence_and_what_is_ignored_is_named(
 
 /// What keeps a master from starting is what `brine check` finds, in the same words.
 #[test]
-fn a_user_and_an_interface_that_cannot_be_are_named_by_check_and_at_the_start() {
+fn what_no_master_starts_with_is_named_by_check_and_at_the_start() {
     let place = Bus::absent();
     let file = place.path("master");
     let config = fs::read_to_string(&file).unwrap();
@@ -125,6 +125,10 @@ fn a_user_and_an_interface_that_cannot_be_are_named_by_check_and_at_the_start() 
         (
             "interface: nosuch",
             "option interface: expected an address, such as 0.0.0.0 or 192.0.2.1, and no name, found nosuch",
+        ),
+        (
+            "keys.cache_driver: mmap_key",
+            "option keys.cache_driver: expected localfs_key, since Brine reads keys only from pki_dir, found mmap_key",
         ),
     ] {
         fs::write(&file, format!("{config}{line}\n")).unwrap();
