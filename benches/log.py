@@ -5,14 +5,16 @@
     benches/log.py frozen --brine target/release/brine [--minutes 10]
     benches/log.py full   --brine target/release/brine [--seconds 60]
     benches/log.py kills  --brine target/release/brine [--minutes 10]
+    benches/log.py replay --brine target/release/brine [--events 1000000]
 
 `burst`: events of 50 kB for three listeners of Salt's own library (3006.28 and 3008.3) that take 2 ms for each.
 `frozen`: two buses get 2,000 events a second; 50 listeners of one of them read nothing for the whole time, while
 `brine bench` measures what another listener waits, on both in turn. Then they all read what they have missed.
 `full`: the disk of the history is full in the middle of a run and has room again later (needs root, for a tmpfs).
 `kills`: the bus is killed every five seconds, while one client fires over `brine.sock` and counts what was
-acknowledged as on disk, and another reads and resumes where it was. Each prints one JSON object and exits 1 if a
-promise was broken.
+acknowledged as on disk, and another reads and resumes where it was. `replay`: stored job returns, none like another,
+are read as JSON lines by curl over `brine.sock`, three times. Each prints one JSON object and exits 1 if a promise was
+broken.
 """
 
 import argparse
@@ -395,11 +397,50 @@ def kills(options, root):
     return report, report["heard_in_order"] and not any(report[name] for name in broken)
 
 
+def job_return(number):
+    """The return of a job as it is on a large site: ids, jids, times and texts differ from event to event."""
+    jid = f"20261130{120000 + number % 60:06d}{number * 7919 % 1_000_000:06d}"
+    minion = f"web{number * 31 % 50_000:05d}.example.com"
+    result = {"changes": {}, "comment": f"package nginx-{number * 104_729 % 1_000_000} is already installed",
+              "duration": number * 17 % 900_000 / 1000, "result": True}
+    data = {"cmd": "_return", "id": minion, "success": True, "return": result, "retcode": 0, "jid": jid,
+            "fun": ("state.apply", "test.ping", "cmd.run", "pkg.upgrade", "grains.items")[number % 5],
+            "fun_args": [f"arg{number}"], "user": "root", "_stamp": f"2026-11-30T12:00:00.{number % 1_000_000:06d}"}
+    return {"tag": f"salt/job/{jid}/ret/{minion}", "data": data}
+
+
+def replay(options, root):
+    bus = Bus(options.brine, root / "b", "--history", root / "h")
+    reads = []
+    try:
+        command = [options.brine, "send", "--stdin", "--ack", "--sock-dir", bus.sock_dir]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as sender:
+            for number in range(options.events):
+                sender.stdin.write(json.dumps(job_return(number)) + "\n")
+            sender.stdin.close()
+        url = "http://brine/events?from=earliest&follow=false"
+        command = ["curl", "--silent", "--unix-socket", bus.sock_dir / "brine.sock", url]
+        for _ in range(3):
+            before, begun = bus.used()["processor_s"], time.monotonic()
+            subprocess.run([*command, "-o", "/dev/null"], check=True)
+            took = time.monotonic() - begun
+            spent = bus.used()["processor_s"] - before
+            reads.append({"events_per_s": round(options.events / took), "processor_us": round(1e6 * spent / options.events, 2)})
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as reader:
+            lines = sum(1 for _ in reader.stdout)
+    finally:
+        bus.kill()
+    return {"what": "replay", "events": options.events, "reads": reads, "lines": lines}, lines == options.events
+
+
+RUNS = {"burst": burst, "frozen": frozen, "full": full, "kills": kills, "replay": replay}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["burst", "frozen", "full", "kills"])
+    parser.add_argument("what", choices=list(RUNS))
     parser.add_argument("--brine", type=pathlib.Path, required=True)
-    parser.add_argument("--events", type=int, default=2000)
+    parser.add_argument("--events", type=int, default=2000, help="replay: a million shows what a machine can do")
     parser.add_argument("--readers", type=int, default=50)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seconds", type=float, default=60)
@@ -407,7 +448,7 @@ def main():
     options.brine = options.brine.resolve()
     root = pathlib.Path(tempfile.mkdtemp(prefix="log"))
     try:
-        report, is_good = {"burst": burst, "frozen": frozen, "full": full, "kills": kills}[options.what](options, root)
+        report, is_good = RUNS[options.what](options, root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     print(json.dumps(report))
