@@ -765,7 +765,7 @@ def main():
     parser.add_argument("--transport", default="tcp", choices=["tcp", "zeromq"])
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--keep", action="store_true", help="keep the scratch directories")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.names) - {*FLOODS, "replays"}:
         parser.error(f"no such flood: {', '.join(unknown)}")
     options.program = options.program.resolve()

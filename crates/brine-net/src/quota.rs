@@ -25,7 +25,7 @@ use crate::turns::Sender;
 /// How long a new connection waits at once for another to be admitted, before one is closed for it.
 const WAIT: Duration = Duration::from_millis(1);
 /// The most such waits in a row.
-const MAX_WAITS: usize = 200;
+const MAX_WAITS: usize = 64;
 
 /// Counts the connections of one kind, by address.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use brine_bus::join::GAP;
 use brine_log::{Log, Millis, Next, Position, Seq, Start};
 
 use super::read::Filter;
@@ -63,7 +64,7 @@ pub(crate) async fn find(
     }
 }
 
-/// The last `count` sequences that pass, from `from` to the end.
+/// The last `count` sequences that pass, from `from` to the end. What says that others are missing is not one of them.
 async fn scan(
     log: &Log,
     from: Seq,
@@ -77,7 +78,8 @@ async fn scan(
         match cursor.ready().await {
             Ok(events) => {
                 for event in events.iter().filter(|event| event.seq <= end.seq) {
-                    if filter.shown(&event, redaction).is_some() {
+                    let is_gap = event.event.get(..event.tag_bytes) == Some(GAP.as_bytes());
+                    if !is_gap && filter.shown(&event, redaction).is_some() {
                         if found.len() == count {
                             found.pop_front();
                         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use brine_bus::join::GAP;
 use brine_log::history::Consumer;
 use brine_log::{
     EventCursor, Log, LogId, Millis, ParsePositionError, Position, Seq, Start, StoredEvent,
@@ -76,7 +77,8 @@ pub(crate) struct QueryContext {
     pub(crate) heartbeat: Duration,
 }
 
-/// Which events a reader gets: cheap looks first.
+/// Which events a reader gets: cheap looks first. An event that says what a log may have missed ([`GAP`]) passes, whatever
+/// is looked for, unless it is excluded: it stands for events that would have passed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     permitted: Permitted,
@@ -115,6 +117,9 @@ impl Filter {
         let Ok(tag) = std::str::from_utf8(tag) else {
             return false;
         };
+        if tag == GAP {
+            return !self.tags.excludes(tag);
+        }
         !brine_log::is_withheld(tag.as_bytes())
             && self.tags.matches(tag)
             && self.permitted.contains(tag)
@@ -132,6 +137,9 @@ impl Filter {
             sender: event.sender,
             origin: event.origin.map(|origin| origin.master()),
         };
+        if tag == GAP.as_bytes() {
+            return true;
+        }
         let tag = std::str::from_utf8(tag).unwrap_or_default();
         let data = data.get(TAG_END.len()..).unwrap_or_default();
         self.fields.matches_known(&known, tag, data)
@@ -310,7 +318,12 @@ impl Query {
         }
         let patterns = tags.iter().map(|tag| TagMatch::new(kind, tag.clone()));
         let patterns = patterns.collect::<Result<Vec<_>, _>>();
-        query.filter.stored = TagQuery::new(&patterns.map_err(|error| bad(&error))?);
+        let mut patterns = patterns.map_err(|error| bad(&error))?;
+        if !patterns.is_empty() {
+            let gap = TagMatch::new(MatchType::StartsWith, GAP);
+            patterns.push(gap.map_err(|error| bad(&error))?);
+        }
+        query.filter.stored = TagQuery::new(&patterns);
         query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
         Ok(query)
     }

@@ -45,8 +45,13 @@ impl TagFilter {
     /// Whether a tag passes.
     #[must_use]
     pub fn matches(&self, tag: &str) -> bool {
-        let any = |patterns: &[TagMatch]| patterns.iter().any(|pattern| pattern.matches(tag));
-        (self.wanted.is_empty() || any(&self.wanted)) && !any(&self.excluded)
+        (self.wanted.is_empty() || any(&self.wanted, tag)) && !self.excludes(tag)
+    }
+
+    /// Whether a tag is one of those that never pass.
+    #[must_use]
+    pub fn excludes(&self, tag: &str) -> bool {
+        any(&self.excluded, tag)
     }
 
     /// Whether every tag passes.
@@ -67,6 +72,10 @@ impl TagFilter {
             .map(|prefix| Some(prefix).filter(|prefix| !prefix.is_empty()))
             .collect()
     }
+}
+
+fn any(patterns: &[TagMatch], tag: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(tag))
 }
 
 #[cfg(test)]

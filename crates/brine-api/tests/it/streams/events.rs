@@ -91,6 +91,29 @@ fn a_position_beyond_the_end_is_a_gap_for_a_stream_that_ends_too() {
     assert!(!read.contains("tag: "), "{read}");
 }
 
+/// Beside a real master, such an event stands for those that the log could not hear.
+#[test]
+fn what_says_that_events_may_be_missing_passes_every_filter_but_an_exclusion() {
+    let network = Network::start();
+    network.fire("my/tag", r#"{"x": 5}"#);
+    network.fire("brine/gap", r#"{"from": "2026-11-30T13:00:00"}"#);
+    network.fire("other", r#"{"x": 6}"#);
+    for (query, expected) in [
+        ("from=earliest&tag=my/*", &["my/tag", "brine/gap"][..]),
+        ("from=earliest&filter=data.x:6", &["brine/gap", "other"]),
+        ("tag=my/*&last=1", &["my/tag", "brine/gap"]),
+        ("last=1", &["other"]),
+        ("from=earliest&exclude=brine/*", &["my/tag", "other"]),
+    ] {
+        let found = network.whole(&format!("{query}&follow=false"), "");
+        let tags: Vec<_> = found
+            .lines()
+            .filter_map(|line| line.strip_prefix("tag: "))
+            .collect();
+        assert_eq!(tags, expected, "{query}");
+    }
+}
+
 #[test]
 fn filters_choose_before_anything_is_rendered() {
     let network = Network::start();
