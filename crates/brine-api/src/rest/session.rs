@@ -223,9 +223,7 @@ impl Sessions {
                 session.end();
             }
         }
-        if let Some(directory) = &self.directory {
-            let _ = fs::remove_file(path(directory, &key)); // mostly it is there
-        }
+        self.remove_file(&key);
     }
 
     /// A session of before a restart.
@@ -245,6 +243,7 @@ impl Sessions {
     /// For ever: forgets sessions that are over, and ends those whose token of Salt's was removed by others while
     /// streams rely on it.
     pub(crate) async fn tend(&self, operator: &dyn Operator) {
+        self.remove_stale_files(operator).await;
         let mut ticks = interval(CHECK);
         loop {
             ticks.tick().await;
@@ -253,7 +252,36 @@ impl Sessions {
                     session.end();
                 }
             }
-            lock(&self.by_key).retain(|_, session| session.is_alive() && !session.is_idle());
+            self.forget_those_over();
+        }
+    }
+
+    /// Forgets sessions that have expired, or that nobody has used for a long time, with their files.
+    fn forget_those_over(&self) {
+        let is_over = |session: &Session| !session.is_alive() || session.is_idle();
+        let over: Vec<_> = lock(&self.by_key)
+            .extract_if(|_, session| is_over(session))
+            .collect();
+        for (key, session) in over {
+            session.end();
+            self.remove_file(&key);
+        }
+    }
+
+    fn remove_file(&self, key: &Key) {
+        if let Some(directory) = &self.directory {
+            let _ = fs::remove_file(path(directory, key)); // mostly it is there
+        }
+    }
+
+    /// Removes the files of sessions that ended while nothing ran.
+    async fn remove_stale_files(&self, operator: &dyn Operator) {
+        let files = self.directory.as_ref().map(fs::read_dir);
+        for file in files.into_iter().flatten().flatten().flatten() {
+            let token = fs::read_to_string(file.path()).unwrap_or_default();
+            if operator.token(token.trim()).await.is_none() {
+                let _ = fs::remove_file(file.path()); // nothing is lost if it stays
+            }
         }
     }
 
@@ -330,4 +358,31 @@ fn write(directory: &Path, key: &Key, token: &str) -> std::io::Result<()> {
 fn seconds_now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_nobody_uses_is_over_for_good() {
+        let root = tempfile::tempdir().unwrap();
+        let sessions = Sessions::in_directory(Some(root.path().to_owned()));
+        let token = Token {
+            token: "0".repeat(64),
+            start: 0.0,
+            expire: 4e9,
+            name: "ann".into(),
+            eauth: "auto".into(),
+            groups: Vec::new(),
+            auth_list: None,
+        };
+        let (used, used_session) = sessions.open(&token).unwrap();
+        let (idle, idle_session) = sessions.open(&token).unwrap();
+        let long_ago = seconds_now() - IDLE.as_secs() - 1;
+        idle_session.last_used.store(long_ago, Ordering::Relaxed);
+        sessions.forget_those_over();
+        assert!(used_session.is_alive() && sessions.has(&used));
+        assert!(!idle_session.is_alive() && !sessions.has(&idle));
+    }
 }
