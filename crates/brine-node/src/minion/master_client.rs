@@ -102,11 +102,11 @@ const fn meaning(ret: &Ret) -> &'static str {
 
 /// What a master has against a minion, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advice {
+pub(super) struct Advice {
     /// What the master did.
-    pub what: String,
+    pub(super) what: String,
     /// What an administrator can do, here or there.
-    pub remedy: String,
+    pub(super) remedy: String,
 }
 
 /// Why a request has no answer.
@@ -292,8 +292,7 @@ impl MasterClient {
     }
 
     /// Why this master did not let the minion in, and what an administrator can do about it.
-    #[must_use]
-    pub fn advice(&self, error: &SignInError) -> Advice {
+    pub(super) fn advice(&self, error: &SignInError) -> Advice {
         let options = &self.0.options;
         let id = options.id.as_str();
         let known = options.known_master_key();

@@ -80,6 +80,11 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     let left = site.run(&call);
     assert_eq!(left.stdout, "local:\n    True\n", "{left:?}");
     assert_eq!(left.stderr, format!("[WARNING ] {kept}\n"));
+    is_found(
+        &site,
+        "master: has not accepted this minion's key yet",
+        "accept it there: salt-key -a m1\n",
+    );
 
     // Nobody has signed that: the minion goes on asking.
     let left = site.run(&["salt-key", "-r", "m1", "-y"]);
@@ -106,14 +111,6 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     // The same while the minion is connected: the first event is kept, and from it the minion learns of the rejection.
     let left = site.run(&["salt-key", "-r", "m1", "--include-accepted", "-y"]);
     assert_eq!(left.code, Some(0), "{left:?}");
-    // Nobody has sent anything yet.
-    let left = site.run(&["doctor", "--node", "minion"]);
-    assert_eq!(left.code, Some(1), "{left:?}");
-    assert!(
-        left.stdout
-            .contains(": has rejected or denied this minion's key\n         → if the key is the right one, salt-key -d m1 there"),
-        "{left:?}"
-    );
     let left = site.run(&["doctor"]);
     assert!(left.stdout.contains(": 1 key rejected: m1\n"), "{left:?}");
     let left = site.run(&call);
@@ -128,12 +125,49 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
         "the connected minion to know that its key is rejected",
         || site.run(&send).stderr == format!("brine: {refused}\n"),
     );
+    is_found(
+        &site,
+        "master: has rejected or denied this minion's key",
+        "if the key is the right one, salt-key -d m1 there",
+    );
     let left = site.run(&["salt-key", "-a", "m1", "--include-rejected", "-y"]);
     assert_eq!(left.code, Some(0), "{left:?}");
     assert_eq!(at(&bus.next("a/b"), "id"), &"m1".into());
     wait_until("the minion to know that its key is accepted", || {
         site.run(&send).stderr.is_empty()
     });
+}
+
+#[test]
+fn the_doctor_leaves_a_deleted_key_deleted() {
+    let mut site = Site::up("tcp");
+    assert_eq!(site.minion.take().unwrap().end(), Some(0));
+    let left = site.run(&["salt-key", "-d", "m1", "-y"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let mut bus = site.master_bus();
+    let left = site.run(&["doctor", "--node", "minion"]);
+    assert!(
+        left.stdout
+            .contains("master: whether it accepts this minion's key is not known")
+            && left.stdout.contains(" salt-key -l all shows where m1 is\n"),
+        "{left:?}"
+    );
+    let left = site.run(&["salt-key", "-l", "all"]);
+    assert!(!left.stdout.contains("m1"), "{left:?}");
+    let left = site.run(&["send", "the/end"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let (tag, _) = bus.next_with_tag("[st]*/[ae]*");
+    assert_eq!(tag, "the/end");
+}
+
+/// What the doctor says of the minion, and what to do.
+fn is_found(site: &Site, what: &str, remedy: &str) {
+    let left = site.run(&["doctor", "--node", "minion"]);
+    let remedy = format!("→ {remedy}");
+    assert!(
+        left.code == Some(1) && left.stdout.contains(what) && left.stdout.contains(&remedy),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -161,13 +195,13 @@ fn of_a_master_that_was_set_up_anew_the_minion_says_which_file_to_remove() {
                 .unwrap()
                 .contains(&line)
         });
-        let left = site.run(&["doctor", "--node", "minion"]);
-        assert_eq!(left.code, Some(1), "{left:?}");
-        assert!(
-            left.stdout
-                .contains(&format!(": {text} {}\n", known.display()))
-                && left.stdout.contains(&format!("remove {}", known.display())),
-            "{left:?}"
+        is_found(
+            &site,
+            "master: gives answers that are not trusted",
+            &format!(
+                "read the minion's log for why; if the master was set up anew, remove {}",
+                known.display()
+            ),
         );
     };
     // It has not accepted the minion's key, and signs that with its own.

@@ -11,7 +11,7 @@ use crate::bus_location::NodeKind;
 use crate::commands::findings::Finding;
 
 /// How many of them are asked: each may take as long as [`PATIENCE`].
-pub(super) const FEW: usize = 5;
+const FEW: usize = 5;
 /// How long a master may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 

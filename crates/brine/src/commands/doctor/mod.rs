@@ -6,6 +6,7 @@
 mod clients;
 mod clock;
 mod delivery;
+mod key_state;
 mod keys;
 mod masters;
 mod modes;
@@ -13,7 +14,6 @@ mod owners;
 mod ports;
 pub(super) mod proc;
 mod resources;
-mod sign_in;
 mod sockets;
 
 use std::io::ErrorKind;
@@ -42,8 +42,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examines the configuration (as brine check), sockets and their modes, the processes that serve them,
-ports, keys, what a minion's masters say of its key (it signs in as the minion does), disks, limits,
-the releases of the programs that listen, whether events get where they are to go (sinks, consumers,
+ports, keys, what a running minion knows of its key's state at its masters, disks, limits, the
+releases of the programs that listen, whether events get where they are to go (sinks, consumers,
 cluster, reactor, history, a minion's spool), and the clocks of minions, as far as recent events
 tell. Changes nothing. Run it as root, or as the user of the master: other users do not see everything.
 
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(owners::findings(&site));
     findings.extend(modes::findings(&site));
     findings.extend(masters::findings(&site));
-    findings.extend(sign_in::findings(&site));
+    findings.extend(key_state::findings(&site));
     findings.extend(resources::findings(&site));
     findings.extend(clients::findings(&site));
     findings.extend(delivery::findings(&site));
