@@ -1,7 +1,9 @@
 //! The directory of a store: only its owner may use it, and only one process at a time.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -18,7 +20,7 @@ const STORE: &str = "events.db";
 /// What SQLite keeps beside it: commits that are not in the store's file yet, and an index of these.
 const WRITTEN_AHEAD: &str = "events.db-wal";
 const INDEX: &str = "events.db-shm";
-/// Locked by the process that writes, whose id is in it.
+/// Locked by the process that writes. Its id is in the first line; where it is asked, if it is a bus, in the second.
 const LOCK: &str = "lock";
 
 /// The store's file of a directory.
@@ -85,7 +87,7 @@ impl HeldFiles {
 
 impl OwnDirectory {
     /// Creates the directory if it does not exist, and locks it.
-    pub(crate) fn take(directory: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn take(directory: &Path, bus: Option<&Path>) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::Directory {
             directory: directory.to_owned(),
             reason: error.to_string(),
@@ -103,7 +105,7 @@ impl OwnDirectory {
             });
         }
         fs::set_permissions(directory, Permissions::from_mode(0o700)).map_err(failed)?;
-        let lock = take_lock(directory)?;
+        let lock = take_lock(directory, bus)?;
         for file in [STORE, WRITTEN_AHEAD, INDEX] {
             // SQLite makes the other two with the permissions of the first.
             let path = directory.join(file);
@@ -119,16 +121,38 @@ impl OwnDirectory {
     }
 }
 
+/// A process that writes a store.
+pub(crate) struct Writer {
+    /// Its id; 0 if that is being written.
+    pub(crate) pid: u32,
+    /// Where it is asked, if it is a bus.
+    pub(crate) bus: Option<PathBuf>,
+}
+
 /// The process that writes a store now.
-pub(crate) fn writer(directory: &Path) -> Option<u32> {
+pub(crate) fn writer(directory: &Path) -> Option<Writer> {
     let mut lock = File::open(directory.join(LOCK)).ok()?;
     match flock(&lock, FlockOperation::NonBlockingLockShared) {
         Ok(()) => None,
-        Err(_) => Some(read_pid(&mut lock)),
+        Err(_) => Some(Writer::read(&mut lock)),
     }
 }
 
-fn take_lock(directory: &Path) -> Result<File, OpenError> {
+impl Writer {
+    fn read(lock: &mut File) -> Self {
+        let mut text = Vec::new();
+        let _ = lock.read_to_end(&mut text); // then nothing is known of it
+        let mut lines = text.splitn(2, |byte| *byte == b'\n');
+        let pid = lines.next().and_then(|line| str::from_utf8(line).ok());
+        let bus = lines.next().and_then(|rest| rest.strip_suffix(b"\n"));
+        Self {
+            pid: pid.and_then(|pid| pid.parse().ok()).unwrap_or(0),
+            bus: bus.map(|path| OsStr::from_bytes(path).into()),
+        }
+    }
+}
+
+fn take_lock(directory: &Path, bus: Option<&Path>) -> Result<File, OpenError> {
     let failed = |error: io::Error| OpenError::Directory {
         directory: directory.to_owned(),
         reason: error.to_string(),
@@ -139,21 +163,19 @@ fn take_lock(directory: &Path) -> Result<File, OpenError> {
         Err(error) if error == rustix::io::Errno::WOULDBLOCK => {
             return Err(OpenError::InUse {
                 directory: directory.to_owned(),
-                pid: read_pid(&mut lock),
+                pid: Writer::read(&mut lock).pid,
             });
         }
         Err(error) => return Err(failed(error.into())),
     }
     lock.set_len(0).map_err(failed)?;
-    writeln!(lock, "{}", std::process::id()).map_err(failed)?;
+    let mut text = format!("{}\n", std::process::id()).into_bytes();
+    if let Some(bus) = bus {
+        text.extend_from_slice(bus.as_os_str().as_bytes());
+        text.push(b'\n');
+    }
+    lock.write_all(&text).map_err(failed)?;
     Ok(lock)
-}
-
-/// The process id in the lock's file; 0 if that is being written.
-fn read_pid(lock: &mut File) -> u32 {
-    let mut text = String::new();
-    let _ = lock.read_to_string(&mut text);
-    text.trim().parse().unwrap_or(0)
 }
 
 fn open_private(path: &Path) -> io::Result<File> {

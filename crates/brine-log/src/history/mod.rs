@@ -72,6 +72,8 @@ pub struct HistoryConfig {
     pub retention: Retention,
     /// Names of fields whose values are blanked, wherever they are in an event's data.
     pub redact: Vec<String>,
+    /// The socket or file at which the bus that writes the store is asked, for those who read the store.
+    pub bus: Option<PathBuf>,
     /// How long writing is retried, while events wait in memory, before those are given up; and after how long a disk
     /// that does not answer is reported.
     #[doc(hidden)]
@@ -87,6 +89,7 @@ impl HistoryConfig {
             sync: Sync::Group,
             retention: Retention::default(),
             redact: Vec::new(),
+            bus: None,
             give_up_after: Duration::from_secs(10),
         }
     }

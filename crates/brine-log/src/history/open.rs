@@ -137,7 +137,7 @@ impl PreparedHistory {
     pub fn open(config: HistoryConfig) -> Result<Self, OpenError> {
         sqlite::refuse_others(&store_file(&config.directory))
             .map_err(|error| in_directory(&config.directory, error))?;
-        let directory = OwnDirectory::take(&config.directory)?;
+        let directory = OwnDirectory::take(&config.directory, config.bus.as_deref())?;
         let sync = match config.sync {
             Sync::Group | Sync::Each => CommitSync::Disk,
             Sync::System => CommitSync::System,

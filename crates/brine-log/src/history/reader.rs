@@ -1,11 +1,11 @@
 //! Reading a store, whether or not a bus writes it: for programs that open it themselves.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cursor::Events;
 use crate::gap::GapReason;
-use crate::history::directory::writer;
+use crate::history::directory::{Writer, writer};
 use crate::history::loader::Loader;
 use crate::history::maintenance::Purged;
 use crate::history::open::{OpenError, existing_store, in_directory};
@@ -21,7 +21,7 @@ use crate::unused::Unused;
 pub struct HistoryReader {
     loader: Loader,
     log: LogId,
-    writer: Option<u32>,
+    writer: Option<Writer>,
     at: Seq,
     unused: Unused,
 }
@@ -46,6 +46,8 @@ pub struct HistoryInfo {
     pub log: LogId,
     /// The process that writes it now.
     pub writer: Option<u32>,
+    /// The socket or file at which that process is asked, if it is a bus.
+    pub bus: Option<PathBuf>,
     /// The number of the next event. `None` if nobody closed the store: a bus is writing it, or was killed.
     pub next: Option<Seq>,
     /// The oldest event, and when it was received.
@@ -102,7 +104,8 @@ impl HistoryReader {
         let gaps = reader.gaps()?.into_iter();
         Ok(HistoryInfo {
             log: self.log,
-            writer: self.writer,
+            writer: self.writer.as_ref().map(|writer| writer.pid),
+            bus: self.writer.as_ref().and_then(|writer| writer.bus.clone()),
             next: state
                 .filter(|state| state.is_closed)
                 .map(|state| state.ceiling),

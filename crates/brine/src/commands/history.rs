@@ -156,7 +156,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .printer(Zone::from_flag(arguments.window.utc));
     if let Some(name) = &arguments.cursor {
         let limit = arguments.count;
-        if let Some(mut client) = running(&arguments.store)? {
+        if let Some(mut client) = arguments.store.bus()? {
             ensure_consumer(&mut client, name)?;
             let selection = Some(&selection);
             return next_over_local_socket(client, name, selection, limit, true, &mut printer);
@@ -451,7 +451,7 @@ pub(crate) struct NextArguments {
 /// Prints a consumer's next events.
 pub(crate) fn run_next(arguments: &NextArguments) -> anyhow::Result<ExitCode> {
     let mut printer = arguments.form.printer(Zone::Local);
-    if let Some(client) = running(&arguments.store)? {
+    if let Some(client) = arguments.store.bus()? {
         let (name, count) = (&arguments.name, Some(arguments.count));
         let acknowledge = !arguments.no_ack;
         return next_over_local_socket(client, name, None, count, acknowledge, &mut printer);
@@ -498,15 +498,6 @@ fn ensure_consumer(client: &mut LocalClient, name: &ConsumerName) -> anyhow::Res
         answer => drop(answer?),
     }
     Ok(())
-}
-
-/// The bus's own socket, unless a store is named.
-fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
-    if store.history.is_some() {
-        return Ok(None);
-    }
-    let address = store.bus.resolve()?.local_address();
-    Ok(local_events::connect(address)?)
 }
 
 /// Prints what a running bus has after a saved position, and moves the position behind it.

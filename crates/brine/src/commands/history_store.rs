@@ -2,8 +2,6 @@
 //!
 //! Arguments and configuration say where the store is; `brine-log` knows what is in it.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
@@ -11,7 +9,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use brine_bus::address::Endpoint;
 use brine_bus::client::EventRef;
 use brine_bus::client::local::LocalAddress;
 use brine_bus::client::local::blocking::LocalClient;
@@ -19,8 +16,6 @@ use brine_log::history::{ConsumerName, GapReason, HistoryReader, Read};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
 
-use super::bench::listener;
-use super::doctor::proc;
 use super::event_output::utc;
 use super::local_events;
 use super::local_starts;
@@ -65,45 +60,46 @@ impl StoreArgs {
 
     /// The store, opened for reading. What a bus that is writing it has taken until now is in it.
     pub(crate) fn open(&self) -> anyhow::Result<HistoryReader> {
-        let mut reader = HistoryReader::open(&self.directory()?)?;
-        if let Some(mut bus) = reader.info()?.writer.and_then(bus_of) {
+        let directory = self.directory()?;
+        let mut reader = HistoryReader::open(&directory)?;
+        if let Some(mut bus) = bus_of(&mut reader, &directory)? {
             await_commit(&mut bus);
         }
         Ok(reader)
     }
+
+    /// The running bus that answers for the store: the one that writes the named directory, or the configured one.
+    pub(crate) fn bus(&self) -> anyhow::Result<Option<LocalClient>> {
+        if self.history.is_none() {
+            return Ok(local_events::connect(self.bus.resolve()?.local_address())?);
+        }
+        let directory = self.directory()?;
+        bus_of(&mut HistoryReader::open(&directory)?, &directory)
+    }
 }
 
-/// The bus that a process runs, as far as this user may ask it.
-fn bus_of(writer: u32) -> Option<LocalClient> {
-    // The system knows a socket by the name that it was made by: in a folder of the process's, below where it went.
-    let folder = format!(".{writer}");
-    let folder_of = |socket: &Path| {
-        let parent = socket.parent()?;
-        let is_own = parent.file_name() == Some(folder.as_ref());
-        (if is_own {
-            parent.parent()
-        } else {
-            Some(parent)
-        })
-        .map(Path::to_owned)
+/// The bus that writes a store, as far as this user may ask it.
+fn bus_of(reader: &mut HistoryReader, store: &Path) -> anyhow::Result<Option<LocalClient>> {
+    let Some(path) = reader.info()?.bus else {
+        return Ok(None);
     };
-    let sockets = proc::unix_listeners().into_iter();
-    let folders: BTreeSet<_> = sockets.filter_map(|socket| folder_of(&socket.at)).collect();
-    let writer = i32::try_from(writer).ok()?;
-    let is_its = |socket: &PathBuf| {
-        is_brines(socket) && listener(&Endpoint::Path(socket.clone())) == Some(writer)
+    let address = match path.extension() {
+        Some(extension) if extension == "token" => LocalAddress::TokenFile(path),
+        _ => LocalAddress::Socket(path),
     };
-    let files = folders
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok());
-    let mut files = files.flatten().flatten().map(|file| file.path());
-    let address = files.find(is_its).map(LocalAddress::Socket);
-    local_events::connect(address).unwrap_or_default()
+    let bus = local_events::connect(Some(address)).unwrap_or_default();
+    // Another bus may be there by now.
+    Ok(bus.and_then(|mut bus| is_written_by(store, &mut bus).then_some(bus)))
 }
 
-fn is_brines(socket: &Path) -> bool {
-    let name = socket.file_name().and_then(OsStr::to_str);
-    name.is_some_and(|name| name.ends_with("brine.sock"))
+fn is_written_by(store: &Path, bus: &mut LocalClient) -> bool {
+    let status = bus.status(Some(local_starts::ANSWER)).ok();
+    let directory = status.as_ref().and_then(|status| {
+        let history = status.as_map()?.get("history")?.as_map()?;
+        history.get("directory")?.as_str()
+    });
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    directory.is_some_and(|directory| real(Path::new(directory)) == real(store))
 }
 
 /// Waits until what the bus has taken is stored: it commits many times a second, but not after each event.

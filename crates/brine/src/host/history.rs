@@ -41,7 +41,10 @@ pub(crate) fn prepare(
         Some(directory) => std::path::absolute(directory)?,
         None => configured_directory(location)?,
     };
-    match PreparedHistory::open(config(&location.brine, directory)?) {
+    let mut config = config(&location.brine, directory)?;
+    let bus = location.local_address();
+    config.bus = bus.and_then(|bus| std::path::absolute(bus.path()).ok());
+    match PreparedHistory::open(config) {
         Ok(prepared) => Ok(Some(prepared)),
         // Nobody asked for it, and the bus is worth more.
         Err(error @ (OpenError::Directory { .. } | OpenError::Store { .. })) if !is_asked_for => {

@@ -118,7 +118,7 @@ fn a_mistake_in_the_list_of_permissions_is_named_before_anything_is_made() {
 }
 
 /// Free a moment ago.
-fn free_ports() -> [u16; 2] {
+pub(crate) fn free_ports() -> [u16; 2] {
     let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     taken.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -1,12 +1,14 @@
 //! `brine history`, `brine log` and `brine consumer`, on a store whose bus is not running.
 
+use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::support::{Bus, Left, Running, brine, run, wait_until};
+use crate::bus::free_ports;
+use crate::support::{Bus, Left, Running, brine, run, wait_for_local_socket, wait_until};
 
 /// A store with events 1 to 6, each a minute after the last.
 struct Store {
@@ -244,11 +246,11 @@ fn purge_says_what_it_removes_and_an_emptied_log_what_it_lacks() {
 fn an_export_of_a_damaged_block_says_what_is_missing() {
     let store = Store::new();
     let file = store.root.path().join("h/events.db");
-    let mut bytes = std::fs::read(&file).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
     let zstd = [0x28, 0xb5, 0x2f, 0xfd];
     let at = bytes.windows(4).position(|bytes| bytes == zstd).unwrap();
     bytes[at + 20] ^= 0x55;
-    std::fs::write(&file, bytes).unwrap();
+    fs::write(&file, bytes).unwrap();
     let left = store.run(&["log", "export"]);
     assert_eq!((left.code, left.stdout.as_str()), (Some(3), ""), "{left:?}");
     assert!(
@@ -446,16 +448,45 @@ fn consumers_are_made_and_moved_while_the_bus_runs() {
 
 #[test]
 fn what_a_running_bus_has_taken_is_in_the_history() {
+    let mut bus = Bus::absent();
+    let history = bus.path("h");
+    bus.begin(&["--history", &history]);
+    has_taken_events_in(&history, &["--sock-dir", &bus.sock_dir()]);
+}
+
+#[test]
+fn a_store_says_where_its_bus_is_whatever_it_was_started_with() {
     let place = Bus::absent();
     let history = place.path("h");
-    let mut bus = place;
-    bus.begin(&["--history", &history]);
+    let mut relative = brine(&["bus", "--sock-dir", "s", "--history", "h"]);
+    let mut bus = Running::start(relative.current_dir(&place.root));
+    bus.says("ready");
+    wait_for_local_socket(&place.sock_dir());
+    has_taken_events_in(&history, &["--sock-dir", &place.sock_dir()]);
+    drop(bus);
+
+    let config = place.path("tcp");
+    let [publish, pull] = free_ports();
+    let options = format!(
+        "ipc_mode: tcp\ntcp_master_pub_port: {publish}\ntcp_master_pull_port: {pull}\nsock_dir: {}\n",
+        place.sock_dir()
+    );
+    fs::write(&config, options).unwrap();
+    let tcp = ["bus", "--config", &config, "--history", &history];
+    let _bus = Running::start(&mut brine(&tcp));
+    wait_until(|| fs::exists(place.path("s/brine.token")).unwrap());
+    has_taken_events_in(&history, &["--config", &config]);
+}
+
+/// Fires events and reads each at once. Nothing but the store says to the reader where the bus is.
+fn has_taken_events_in(history: &str, bus: &[&str]) {
     for n in 0..20 {
         let tag = format!("just/{n}");
-        let left = bus.run(&["send", "--ack=appended", &tag, "{}"]);
+        let send = [&["send", "--ack=appended", &tag, "{}"], bus].concat();
+        let left = run(&mut brine(&send), "");
         assert_eq!(left.code, Some(0), "{left:?}");
-        // Nothing but the store says where the bus is.
-        let left = run(&mut brine(&["history", "--history", &history, &tag]), "");
+        let read = ["history", "--history", history, &tag, "--last", "1"];
+        let left = run(&mut brine(&read), "");
         assert!(left.stdout.contains(&tag), "{left:?}");
     }
 }

@@ -12,7 +12,7 @@ mod masters;
 mod modes;
 mod owners;
 mod ports;
-pub(super) mod proc;
+mod proc;
 mod resources;
 mod sockets;
 

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 /// A socket that somebody listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::commands) struct Listening<T> {
-    pub(in crate::commands) at: T,
+pub(super) struct Listening<T> {
+    pub(super) at: T,
     pub(super) inode: u64,
 }
 
 /// UNIX sockets by path.
-pub(in crate::commands) fn unix_listeners() -> Vec<Listening<PathBuf>> {
+pub(super) fn unix_listeners() -> Vec<Listening<PathBuf>> {
     let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     parse_unix(&text)
 }
