@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use brine_bus::address::Endpoint;
 use brine_node::master::acl_users;
+use brine_wire::Value;
 
 use super::{Site, proc};
 use crate::commands::findings::Finding;
@@ -222,6 +223,15 @@ fn directory(folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Whether the socket is that of an attach in front, which looks who connects: such a socket has the sticky bit, too.
+fn is_in_front(site: &Site, about: &Metadata) -> bool {
+    let says_so = || {
+        let attach = site.part("attach");
+        attach.and_then(|attach| attach.get("in_front")) == Some(&Value::Bool(true))
+    };
+    about.permissions().mode() & 0o1000 != 0 && (site.status.is_none() || says_so())
+}
+
 /// Salt's modes: pull 0600; publish 0600 or 0660, and 0666 only where the bus itself looks who connects.
 fn mode(site: &Site, name: &str, path: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
     let mode = about.permissions().mode() & 0o777;
@@ -243,14 +253,13 @@ fn mode(site: &Site, name: &str, path: &Path, about: &Metadata, findings: &mut V
                 fix("600"),
             ))
         }
-        "publish" if mode & 0o007 != 0 && !has_readers => {
-            findings.push(Finding::error("open-socket", path.display()).says(
+        "publish" if mode & 0o007 != 0 && !has_readers && !is_in_front(site, about) => findings
+            .push(Finding::error("open-socket", path.display()).says(
                 format!(
                     "mode {mode:04o}: every user may read all events, with all that they contain"
                 ),
                 fix("660"),
-            ))
-        }
+            )),
         "publish" | "pull" | "local" if mode & 0o600 != 0o600 => {
             findings.push(Finding::error("closed-socket", path.display()).says(
                 format!("mode {mode:04o}: its own user may not use it"),

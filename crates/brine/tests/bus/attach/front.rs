@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
@@ -250,6 +251,11 @@ fn a_list_says_who_may_listen_in_front() {
     assert!(reader.join().unwrap() > 0);
     // Nothing is written to the other, whose connection is closed.
     assert_eq!(other.read(&mut [0; 10]).unwrap(), 0);
+    // The socket's mode lets everybody connect, which is as it should be.
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_brine"));
+    doctor.args(["doctor", "--config"]).arg(&config);
+    let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+    assert!(!said.contains("every user may read all events"), "{said}");
     assert!(attached.end().success());
     assert_eq!(look(&site.publish()), salts);
 }
