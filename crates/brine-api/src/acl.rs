@@ -96,6 +96,19 @@ impl Who {
     }
 }
 
+/// What to say to a subject that may read no events.
+pub(crate) fn may_not_read(subject: &Subject) -> String {
+    let user = &subject.user;
+    let (who, key) = match subject.origin {
+        Origin::Peer { uid, .. } => (format!("user {user} (uid {uid})"), "user"),
+        Origin::Token | Origin::Login => (format!("API user {user}"), "api_user"),
+    };
+    format!(
+        "{who} may not read events: no rule of acl, below brine in the bus's configuration, permits it; add one there, such \
+         as {{{key}: {user}, read: ['*']}}, and restart the bus"
+    )
+}
+
 /// What one subject may do.
 #[derive(Debug, Clone)]
 pub struct Access {

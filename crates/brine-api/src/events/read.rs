@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use super::form::Form;
 use super::last;
 use super::redaction::Redaction;
-use crate::acl::{Access, Permitted};
+use crate::acl::{self, Access, Permitted};
 use crate::body::ResponseBody;
 use crate::error::ApiError;
 use crate::hang_up::HangUp;
@@ -205,9 +205,7 @@ fn stream(
     resumed: Option<Position>,
 ) -> Result<Response<ResponseBody>, ApiError> {
     if access.read.is_nothing() {
-        return Err(ApiError::Forbidden(format!(
-            "{subject} may read no events; brine: {{acl: …}} has no read for it"
-        )));
+        return Err(ApiError::Forbidden(acl::may_not_read(subject)));
     }
     let accept = header(&head.headers, "accept");
     let form = Form::accepted(accept).ok_or_else(|| ApiError::BadRequest(format!(

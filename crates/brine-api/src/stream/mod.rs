@@ -44,6 +44,7 @@ use self::fan_out::FanOut;
 use self::form::Form;
 use self::subscriber::{Guard, Socket, Subscriber, View};
 use self::window::Wire;
+use crate::acl;
 use crate::body::ResponseBody;
 use crate::events::read::{self, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, blanked, head_bytes};
@@ -364,13 +365,8 @@ fn prepare(
     let streams = &context.state.streams;
     let access = context.state.api.acl.access(session.subject());
     if access.read.is_nothing() {
-        return Err(RestError::Forbidden(
-            format!(
-                "{} may read no events; brine: {{acl: …}} has no read for it",
-                session.subject()
-            )
-            .into(),
-        ));
+        let why = acl::may_not_read(session.subject());
+        return Err(RestError::Forbidden(why.into()));
     }
     let resumed = request.headers().get("last-event-id");
     let resumed = resumed.and_then(|value| value.to_str().ok());

@@ -219,7 +219,8 @@ impl Screen {
     fn sequence(&mut self, sequence: &str) {
         match sequence {
             "[?1049h" => self.is_alternate = true,
-            "[?1049l" => self.is_alternate = false,
+            // Back to where the shell was: at the beginning, since it has printed nothing.
+            "[?1049l" => (self.is_alternate, self.row, self.column) = (false, 0, 0),
             "[?1000h" => self.is_mouse_taken = true,
             "[?1000l" => self.is_mouse_taken = false,
             "[?25h" => self.has_cursor = true,

@@ -10,7 +10,7 @@ use brine_testkit::user::as_user;
 use rustix::process::Signal;
 
 use super::{Node, free_ports};
-use crate::support::{Running, brine, run, wait_until};
+use crate::support::{Bus, Running, brine, run, wait_for_local_socket, wait_until};
 use crate::top::OnTerminal;
 
 /// Only root can become another.
@@ -89,6 +89,40 @@ fn whom_publisher_acl_names_can_publish_and_read_returns_and_others_cannot() {
         std::os::unix::net::UnixStream::connect(sock_dir.join("master_event_pub.ipc")).unwrap()
     });
     assert_eq!(std::io::Read::read(&mut stream, &mut [0; 64]).unwrap(), 0);
+}
+
+/// Only root can become another.
+#[test]
+fn a_user_whom_the_list_leaves_out_is_told_so() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let bus = Bus::absent();
+    fs::set_permissions(&bus.root, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = bus.path("acl");
+    let text = format!(
+        "sock_dir: {}\nbrine: {{acl: [{{user: nobody, read: ['*']}}]}}\n",
+        bus.sock_dir()
+    );
+    fs::write(&config, text).unwrap();
+    let mut running = Running::start(&mut brine(&["bus", "--config", &config]));
+    running.says("ready");
+    wait_for_local_socket(&bus.sock_dir());
+    let why = "user daemon (uid 1) may not read events: no rule of acl, below brine in the bus's configuration, \
+               permits it; add one there, such as {user: daemon, read: ['*']}";
+    let mut watch = brine(&["watch", "--config", &config]);
+    let left = run(watch.uid(1).gid(1), "");
+    assert!(
+        left.code == Some(1) && left.stderr.contains(why),
+        "{left:?}"
+    );
+    let mut top = Command::new("setpriv");
+    top.args(["--reuid=1", "--regid=1", "--clear-groups"]);
+    top.arg(env!("CARGO_BIN_EXE_brine"))
+        .args(["top", "--config", &config]);
+    let mut top = OnTerminal::start(&top, (250, 24));
+    top.shows_text(why);
+    assert_eq!(top.ends(), Some(1));
 }
 
 /// Only root can become another.

@@ -67,6 +67,14 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
                 }))?;
             }
             Ok(Some(Delivery::End)) => return out.link(Link::Complete),
+            Err(LocalError::Refused {
+                status: 403,
+                message,
+                ..
+            }) => {
+                out.push(Item::Refused(message))?;
+                return out.flush();
+            }
             Err(error) => {
                 link = Link::Lost(lost(&error));
                 out.link(link.clone())?;
