@@ -37,6 +37,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Asks twice, since what is typed is not shown.
 fn twice(user: &str) -> anyhow::Result<String> {
     let password = prompt::hidden(&format!("password of {user}: "))?;
+    if password.is_empty() {
+        bail!("the password is empty; nothing is printed");
+    }
     if prompt::hidden("again: ")? != password {
         bail!("the two passwords differ; nothing is printed");
     }

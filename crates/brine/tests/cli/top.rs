@@ -60,6 +60,10 @@ impl OnTerminal {
         }
     }
 
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.program), signal).unwrap();
+    }
+
     fn type_in(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
@@ -549,4 +553,29 @@ fn a_password_is_not_shown_while_it_is_typed() {
         );
         assert_eq!(asks.ends(), Some(i32::from(again != "s3cret")));
     }
+}
+
+#[test]
+fn a_prompt_that_is_ended_leaves_the_terminal_as_it_was() {
+    let asked = || {
+        let mut asks = OnTerminal::start(&brine(&["password", "alice"]), (80, 24));
+        asks.shows_text("password of alice:");
+        wait_until("no echo", || !asks.is_cooked());
+        asks
+    };
+    for (key, expected) in [
+        ("\x04", "nothing was entered"),
+        ("\n", "the password is empty; nothing is printed"),
+    ] {
+        let mut asks = asked();
+        asks.type_in(key);
+        asks.shows_text(expected);
+        assert_eq!(asks.ends(), Some(1));
+    }
+    let mut asks = asked();
+    asks.type_in("\x03");
+    assert_eq!(asks.ends(), None);
+    let mut asks = asked();
+    asks.signal(Signal::TERM);
+    assert_eq!(asks.ends(), None);
 }
