@@ -77,7 +77,7 @@ pub(crate) struct Counts {
 }
 
 /// What is said while the bus that [`brine attach`](super::attach) has joined is away.
-pub(crate) const CUT_OFF: &str = "the salt-master or salt-minion whose bus brine attach has joined is away: no events until it is back";
+const CUT_OFF: &str = "the salt-master or salt-minion whose bus brine attach has joined is away: no events until it is back";
 const BACK: &str = "the salt-master or salt-minion whose bus brine attach has joined is back";
 /// How often it is looked whether it is.
 const LOOK_AT_STATUS_EVERY: Duration = Duration::from_secs(2);

@@ -10,6 +10,9 @@ use super::source::Item;
 use crate::clock::Zone;
 use crate::commands::local_events;
 
+/// Said while the bus that was joined is away; what matters is in what a narrow terminal shows.
+const AWAY: &str = "away: the salt-master or salt-minion whose bus brine attach has joined";
+
 /// A view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
@@ -223,7 +226,7 @@ impl App {
         let attach = self.status.as_ref().and_then(|status| status.get("attach"));
         match &self.link {
             Link::Live if attach.is_some_and(local_events::is_cut_off) => {
-                Link::Lost(local_events::CUT_OFF.to_owned())
+                Link::Lost(AWAY.to_owned())
             }
             link => link.clone(),
         }

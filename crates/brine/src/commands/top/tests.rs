@@ -390,9 +390,9 @@ fn the_absence_of_the_master_that_was_joined_is_said_while_it_lasts() {
             status: Some(status),
             consumers: Vec::new(),
         });
-        picture(&mut app, 160, 24)
+        picture(&mut app, 80, 24)
     };
-    let away = "  the salt-master or salt-minion whose bus brine attach has joined is away: ";
+    let away = "  away: the salt-master or salt-minion ";
     for (joined, is_said) in [(true, false), (false, true), (true, false)] {
         let picture = picture_when(joined);
         let said = picture.starts_with("\"✗ ") && picture.contains(away);
