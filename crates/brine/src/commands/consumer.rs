@@ -18,7 +18,6 @@ use brine_wire::{Map, Value, json};
 
 use super::history::{self, GONE, NextArguments};
 use super::history_store::{self, StoreArgs};
-use super::local_events;
 use crate::host::SinkList;
 use crate::terminal;
 use crate::usage::wrong_usage;
@@ -255,7 +254,7 @@ fn ask(
     parameters: &[(&str, &str)],
 ) -> Result<Map, Unanswered> {
     let target = target(path, parameters);
-    let answer = match running(store)? {
+    let answer = match store.bus()? {
         Some(client) => ask_bus(client, method, &target)?,
         None => ask_store(&store.directory()?, method.name(), &target)?.into(),
     };
@@ -263,15 +262,6 @@ fn ask(
         Value::Map(answer) => Ok(answer),
         _ => Err(anyhow::Error::msg("the bus's answer is not an object").into()),
     }
-}
-
-/// The bus to ask, if it runs. A store that is named by its directory need not be a bus's.
-fn running(store: &StoreArgs) -> anyhow::Result<Option<LocalClient>> {
-    if store.history.is_some() {
-        return Ok(None);
-    }
-    let address = store.bus.resolve()?.local_address();
-    Ok(local_events::connect(address)?)
 }
 
 fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Value, Unanswered> {

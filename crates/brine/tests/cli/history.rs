@@ -489,6 +489,16 @@ fn has_taken_events_in(history: &str, bus: &[&str]) {
         let left = run(&mut brine(&read), "");
         assert!(left.stdout.contains(&tag), "{left:?}");
     }
+    for words in [
+        &["add", "c"][..],
+        &["ls"],
+        &["reset", "c", "--to-earliest", "--execute"],
+        &["rm", "c"],
+    ] {
+        let consumer = [&["consumer"], words, &["--history", history]].concat();
+        let left = run(&mut brine(&consumer), "");
+        assert_eq!(left.code, Some(0), "{words:?}: {left:?}");
+    }
 }
 
 #[test]
