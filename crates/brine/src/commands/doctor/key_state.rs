@@ -3,7 +3,6 @@
 //! The masters themselves are not asked: whoever signs in makes a key that the master does not have wait there, or be
 //! accepted.
 
-use brine_bus::address::Node;
 use brine_node::minion::{MasterType, MinionOptions, Standing};
 use brine_wire::Value;
 
@@ -31,7 +30,7 @@ fn has_masters(site: &Site) -> bool {
 }
 
 fn unknown(site: &Site) -> Finding {
-    let id = id(site);
+    let id = site.id();
     Finding::note("key-state-unknown", "master").says(
         "whether it accepts this minion's key is not known: no running minion says so to this user",
         format!("look on the master: salt-key -l all shows where {id} is"),
@@ -39,7 +38,7 @@ fn unknown(site: &Site) -> Finding {
 }
 
 fn finding(site: &Site, standing: Standing) -> Option<Finding> {
-    let id = id(site);
+    let id = site.id();
     let (kind, what, remedy) = match standing {
         Standing::Good => return None,
         Standing::Pending => (
@@ -66,11 +65,4 @@ fn finding(site: &Site, standing: Standing) -> Option<Finding> {
         ),
     };
     Some(Finding::error(kind, "master").says(what, remedy))
-}
-
-fn id(site: &Site) -> &str {
-    match &site.location.node {
-        Node::Minion { id, .. } => site.option("id").unwrap_or(id),
-        Node::Master => "ID",
-    }
 }

@@ -188,7 +188,7 @@ fn of_master(site: &Site, folder: &Path, findings: &mut Vec<Finding>) {
     if site.is_running && !path.exists() {
         findings.push(Finding::warning("never-signed-in", path.display()).says(
             "the minion has no key of a master: it has not signed in yet",
-            "accept it on the master: salt-key -a ID",
+            format!("accept it on the master: salt-key -a {}", site.id()),
         ));
     }
     if finger.is_empty() && !path.exists() {

@@ -22,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use brine_bus::address::Endpoint;
+use brine_bus::address::{Endpoint, Node};
 use brine_bus::client::local::LocalError;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_config::Severity;
@@ -205,6 +205,14 @@ impl Site {
     /// An option as text, if a configuration was read.
     fn option(&self, name: &str) -> Option<&str> {
         self.location.opts.as_ref()?.get(name)?.as_str()
+    }
+
+    /// The minion's id, by which its masters know it.
+    fn id(&self) -> &str {
+        match &self.location.node {
+            Node::Minion { id, .. } => self.option("id").unwrap_or(id),
+            Node::Master => "ID",
+        }
     }
 
     /// Whether this program serves the bus, as far as this user may see that.
