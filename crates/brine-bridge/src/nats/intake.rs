@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
@@ -61,6 +61,8 @@ pub struct Intake {
     is_known: bool,
     is_changed: bool,
     began: Instant,
+    /// The same by the clock.
+    started: SystemTime,
     saving: Option<JoinHandle<()>>,
     figures: Arc<Mutex<IntakeFigures>>,
 }
@@ -107,6 +109,7 @@ impl Intake {
             is_known: false,
             is_changed: false,
             began: Instant::now(),
+            started: SystemTime::now(),
             saving: None,
             figures: Arc::clone(&figures),
         };
@@ -205,6 +208,10 @@ impl Intake {
         let consumer = stream.create_consumer(self.consumer(start)).await;
         let consumer =
             consumer.map_err(|error| Unavailable::new("cannot read the stream", error))?;
+        if !self.is_known {
+            (self.is_known, self.is_changed) = (true, true);
+            self.stream.seq = stream.cached_info().state.last_sequence;
+        }
         let messages = consumer
             .stream()
             .max_messages_per_batch(PULL)
@@ -216,7 +223,7 @@ impl Intake {
             messages.map_err(|error| Unavailable::new("cannot read the stream", error))?;
         let mut chunks = messages.ready_chunks(CHUNK);
         self.note(|figures| figures.is_connected = true);
-        tracing::info!(stream = %self.options.stream.name, from = start, "reading other masters' events");
+        tracing::info!(stream = %self.options.stream.name, from = ?start, "reading other masters' events");
         let mut ticks = interval(SAVE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut delivered = 0;
@@ -234,11 +241,9 @@ impl Intake {
         }
     }
 
-    fn consumer(&self, start: u64) -> pull::Config {
+    fn consumer(&self, start: DeliverPolicy) -> pull::Config {
         pull::Config {
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: start,
-            },
+            deliver_policy: start,
             ack_policy: AckPolicy::None,
             filter_subject: format!("{}.>", self.options.stream.events()),
             inactive_threshold: Duration::from_secs(60),
@@ -249,17 +254,16 @@ impl Intake {
         }
     }
 
-    /// The number in the stream with which to continue.
-    async fn resume(&mut self, stream: &Stream) -> Result<u64, Unavailable> {
+    /// Where in the stream to continue.
+    async fn resume(&mut self, stream: &Stream) -> Result<DeliverPolicy, Unavailable> {
         let state = &stream.cached_info().state;
         let (first, last) = (state.first_sequence, state.last_sequence);
         if !self.is_known {
-            // A master that is new begins with what comes.
-            self.is_known = true;
-            self.is_changed = true;
-            self.stream.seq = last;
-            self.stream.message_id = None;
-            return Ok(last + 1);
+            // A master that is new begins with what comes, from its start on: another that starts with it may publish
+            // before this one is connected.
+            return Ok(DeliverPolicy::ByStartTime {
+                start_time: self.started.into(),
+            });
         }
         let at = self.stream.seq;
         if at > last || !self.is_same(stream).await? {
@@ -279,7 +283,9 @@ impl Intake {
             self.stream.seq = first - 1;
             self.expect_holes();
         }
-        Ok(self.stream.seq + 1)
+        Ok(DeliverPolicy::ByStartSequence {
+            start_sequence: self.stream.seq + 1,
+        })
     }
 
     /// Whether the last message that was read is still the same.
