@@ -40,8 +40,9 @@ pub enum LoginError {
 const TOO_MANY: &str = "too many failed logins of this user or address; try again in ";
 const SECONDS: &str = " s";
 
-/// Not too early.
-fn whole_seconds(wait: Duration) -> u64 {
+/// A time to wait in whole seconds, at least one, and never too short.
+#[must_use]
+pub fn whole_seconds(wait: Duration) -> u64 {
     let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     whole.max(1)
 }

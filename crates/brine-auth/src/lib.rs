@@ -14,7 +14,7 @@ mod permissions;
 mod token;
 
 pub use attempts::{Attempts, network_of};
-pub use authority::{Authority, LoginError};
+pub use authority::{Authority, LoginError, whole_seconds};
 #[cfg(feature = "pam")]
 pub use backend::pam::helper as pam_helper;
 pub use backend::{has_backend, hash_password};

@@ -5,10 +5,9 @@
 
 use std::collections::VecDeque;
 
-use brine_bus::join::GAP;
 use brine_log::{Log, Millis, Next, Position, Seq, Start};
 
-use super::read::Filter;
+use super::read::{Filter, is_gap};
 use super::redaction::Redaction;
 
 /// The first stretch, in events.
@@ -64,7 +63,7 @@ pub(crate) async fn find(
     }
 }
 
-/// The last `count` sequences that pass, from `from` to the end. What says that others are missing is not one of them.
+/// The last `count` sequences that pass, from `from` to the end, without those that only report a gap.
 async fn scan(
     log: &Log,
     from: Seq,
@@ -78,8 +77,7 @@ async fn scan(
         match cursor.ready().await {
             Ok(events) => {
                 for event in events.iter().filter(|event| event.seq <= end.seq) {
-                    let is_gap = event.event.get(..event.tag_bytes) == Some(GAP.as_bytes());
-                    if !is_gap && filter.shown(&event, redaction).is_some() {
+                    if !is_gap(&event) && filter.shown(&event, redaction).is_some() {
                         if found.len() == count {
                             found.pop_front();
                         }

@@ -77,8 +77,8 @@ pub(crate) struct QueryContext {
     pub(crate) heartbeat: Duration,
 }
 
-/// Which events a reader gets: cheap looks first. An event that says what a log may have missed ([`GAP`]) passes, whatever
-/// is looked for, unless it is excluded: it stands for events that would have passed.
+/// Which events a reader gets; what is cheapest to compare comes first. An event `brine/gap` passes whatever the reader asks
+/// for, unless the reader excludes it: events that the log has missed might have matched.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     permitted: Permitted,
@@ -117,7 +117,7 @@ impl Filter {
         let Ok(tag) = std::str::from_utf8(tag) else {
             return false;
         };
-        if tag == GAP {
+        if is_gap(event) {
             return !self.tags.excludes(tag);
         }
         !brine_log::is_withheld(tag.as_bytes())
@@ -127,7 +127,7 @@ impl Filter {
 
     /// Whether the fields of an event that is wanted, as its reader may see them, are those that are looked for.
     pub(crate) fn holds(&self, event: &StoredEvent<'_>) -> bool {
-        if self.fields.is_any() {
+        if self.fields.is_any() || is_gap(event) {
             return true;
         }
         let Some((tag, data)) = event.event.split_at_checked(event.tag_bytes) else {
@@ -137,13 +137,15 @@ impl Filter {
             sender: event.sender,
             origin: event.origin.map(|origin| origin.master()),
         };
-        if tag == GAP.as_bytes() {
-            return true;
-        }
         let tag = std::str::from_utf8(tag).unwrap_or_default();
         let data = data.get(TAG_END.len()..).unwrap_or_default();
         self.fields.matches_known(&known, tag, data)
     }
+}
+
+/// Whether an event reports that the log may have missed others.
+pub(crate) fn is_gap(event: &StoredEvent<'_>) -> bool {
+    event.event.get(..event.tag_bytes) == Some(GAP.as_bytes())
 }
 
 /// Answers with the stream.

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use brine_auth::whole_seconds;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
@@ -108,9 +109,7 @@ impl RestError {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
             Self::TooMany { wait } => {
-                // Whole seconds, and not too early.
-                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-                headers.insert(RETRY_AFTER, seconds.max(1).into());
+                headers.insert(RETRY_AFTER, whole_seconds(*wait).into());
             }
             _ => {}
         }
@@ -173,10 +172,10 @@ mod tests {
 
     #[test]
     fn whoever_must_wait_is_told_how_long() {
-        for (wait, told) in [(0, "1"), (1_000, "1"), (5_200, "6"), (60_000, "60")] {
+        for (wait, seconds) in [(0, "1"), (1_000, "1"), (5_200, "6"), (60_000, "60")] {
             let wait = Duration::from_millis(wait);
             let response = RestError::from(OperatorError::TooMany { wait }).to_response();
-            assert_eq!(response.headers()[RETRY_AFTER], told, "{wait:?}");
+            assert_eq!(response.headers()[RETRY_AFTER], seconds, "{wait:?}");
         }
     }
 }

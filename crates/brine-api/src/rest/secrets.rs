@@ -11,8 +11,8 @@ use super::state::RestState;
 const DIGITS: usize = 40;
 /// The digits of Salt's tokens, by `hash_type`: sha512, sha256, sha1.
 const SALTS_DIGITS: [usize; 3] = [128, 64, DIGITS];
-/// The digits of digests and signatures. What has so many is no token of Salt's with others beside it: that would have
-/// exactly 24, 32 or 64 others, and every digest in a webhook would cost so many look-ups.
+/// How many digits digests and signatures have. Within so many digits no token of Salt's is looked for: webhooks are full of
+/// digests, and each would cost dozens of look-ups. A token is missed only if exactly 24, 32 or 64 other digits touch it.
 const DIGESTS: [usize; 3] = [64, 96, 128];
 /// How many texts of one request are looked up. More of them are taken for tokens.
 const LOOK_UPS: usize = 16;

@@ -4,15 +4,13 @@
 //! A record never contains an unintended line end: tags are cleaned where they appear bare, and everything else of an
 //! event is JSON. Facts: `docs/api-streams.md`.
 
+use brine_bus::join::GAP;
 use brine_log::{Gap, LogId, Position, Seq, StoredEvent};
 use brine_wire::envelope::TAG_END;
 use brine_wire::network::events::KEY;
 use brine_wire::{Value, json, msgpack};
 
 use crate::events::form;
-
-/// The tag under which missing events are reported.
-pub(crate) const GAP_TAG: &str = "brine/gap";
 
 /// What begins a stream of server-sent events: how long, in milliseconds, a client waits before it
 /// connects again. Salt's bytes; the line belongs to the first record.
@@ -96,9 +94,9 @@ impl Form {
             return form::Form::Lines.gap(gap, out);
         }
         let data = form::gap_fields(gap);
-        let object = format!("{{\"data\": {data}, \"tag\": \"{GAP_TAG}\"}}");
+        let object = format!("{{\"data\": {data}, \"tag\": \"{GAP}\"}}");
         let text = match self {
-            Self::ServerSent(_) => server_sent(GAP_TAG, form::before(gap.to), &object),
+            Self::ServerSent(_) => server_sent(GAP, form::before(gap.to), &object),
             Self::Lines | Self::Messages(_) => format!("{object}\n"),
         };
         out.extend_from_slice(text.as_bytes());
@@ -129,7 +127,7 @@ fn split<'a>(event: &StoredEvent<'a>) -> (std::borrow::Cow<'a, str>, &'a [u8]) {
 /// A record: Salt's two lines with `id:` between them. Gaps have a different event name, so that `EventSource` can
 /// tell them from events.
 fn server_sent(tag: &str, id: Position, object: &str) -> String {
-    let name = if tag == GAP_TAG { "event: gap\n" } else { "" };
+    let name = if tag == GAP { "event: gap\n" } else { "" };
     let tag = one_line(tag);
     format!("{name}tag: {tag}\nid: {id}\ndata: {object}\n\n")
 }
