@@ -105,12 +105,7 @@ impl AcceptedKeys {
     /// The accepted key of an id, as its file is now.
     #[must_use]
     pub fn get(&self, id: &MinionId) -> Option<Arc<AcceptedKey>> {
-        self.get_or_read(id, None)
-    }
-
-    /// The same. A file that holds the key `shown` is not parsed: that key was.
-    pub(crate) fn get_like(&self, id: &MinionId, shown: &PublicKey) -> Option<Arc<AcceptedKey>> {
-        self.get_or_read(id, Some(shown))
+        self.get_like(id, None)
     }
 
     /// The key of this text, if it was an id's accepted key when that was last looked at: it need not be parsed again.
@@ -124,10 +119,16 @@ impl AcceptedKeys {
     /// Whether this is an id's accepted key now, if that can be told without reading its file.
     pub(crate) fn holds(&self, id: &MinionId, shown: &PublicKey) -> bool {
         let is_shown = |key: Arc<AcceptedKey>| key.public == *shown;
-        self.parsed(id, shown.pem()).is_some() && self.get_like(id, shown).is_some_and(is_shown)
+        self.parsed(id, shown.pem()).is_some()
+            && self.get_like(id, Some(shown)).is_some_and(is_shown)
     }
 
-    fn get_or_read(&self, id: &MinionId, shown: Option<&PublicKey>) -> Option<Arc<AcceptedKey>> {
+    /// As [`Self::get`]; `shown` is a key that the file may hold and that need not be parsed again.
+    pub(crate) fn get_like(
+        &self,
+        id: &MinionId,
+        shown: Option<&PublicKey>,
+    ) -> Option<Arc<AcceptedKey>> {
         let now = Instant::now();
         let changes = {
             let mut known = self.lock();
@@ -289,7 +290,7 @@ mod tests {
         });
         fs::write(&path, key.pem()).unwrap();
         assert!(!accepted.holds(&id, &key), "nobody has looked yet");
-        assert_eq!(accepted.get_like(&id, &other).unwrap().public, key);
+        assert_eq!(accepted.get_like(&id, Some(&other)).unwrap().public, key);
         assert!(accepted.holds(&id, &key) && !accepted.holds(&id, &other));
         assert_eq!(accepted.parsed(&id, key.pem()).as_ref(), Some(&key));
         assert!(accepted.parsed(&id, other.pem()).is_none());

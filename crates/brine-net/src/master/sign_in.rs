@@ -223,7 +223,7 @@ impl MasterChannel {
         now: SystemTime,
     ) -> Result<SignIn, StoreError> {
         // The key may have been removed meanwhile.
-        let accepted = self.accepted.get_like(&request.id, public);
+        let accepted = self.accepted.get_like(&request.id, Some(public));
         let Some(owner) = accepted.filter(|key| key.public == *public) else {
             return self.refused(Ret::Pending, request.nonce, request.signing);
         };

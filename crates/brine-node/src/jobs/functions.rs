@@ -11,7 +11,7 @@ use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
 
 use super::JobCache;
-use super::hour::{Allowed, Hour, Limit};
+use super::hour::{Hour, Limit};
 use crate::weight::weight_of_map;
 
 /// What is recorded of one function in an hour. Pages ask the same every few seconds, and a list of all jobs grows with
@@ -79,21 +79,14 @@ impl FunctionJobs {
         };
         let now = Instant::now();
         let hour = hours.entry(counted.to_owned());
-        match hour
-            .or_insert_with(|| Hour::begun(now))
-            .allows(OF_A_FUNCTION, bytes, now)
-        {
-            Allowed::Yes => true,
-            Allowed::No => false,
-            Allowed::NotAnyMore => {
-                let Limit { jobs, bytes } = OF_A_FUNCTION;
-                tracing::warn!(
-                    fun,
-                    "called more than {jobs} times, or returned more than {bytes} bytes, in an hour: further calls are not in the job cache"
-                );
-                false
-            }
-        }
+        let hour = hour.or_insert_with(|| Hour::begun(now));
+        hour.allows(OF_A_FUNCTION, bytes, now, || {
+            let Limit { jobs, bytes } = OF_A_FUNCTION;
+            tracing::warn!(
+                fun,
+                "called more than {jobs} times, or returned more than {bytes} bytes, in an hour: further calls are not in the job cache"
+            );
+        })
     }
 }
 

@@ -21,15 +21,6 @@ pub(super) struct Hour {
     is_exceeded: bool,
 }
 
-/// Whether one more is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowed {
-    Yes,
-    No,
-    /// No, for the first time in this hour.
-    NotAnyMore,
-}
-
 impl Hour {
     pub(super) const fn begun(since: Instant) -> Self {
         Self {
@@ -40,19 +31,25 @@ impl Hour {
         }
     }
 
-    /// Counts one more.
-    pub(super) fn allows(&mut self, limit: Limit, bytes: usize, now: Instant) -> Allowed {
+    /// Counts one more; whether it is kept. Calls `warn` for the first in an hour that is not.
+    pub(super) fn allows(
+        &mut self,
+        limit: Limit,
+        bytes: usize,
+        now: Instant,
+        warn: impl FnOnce(),
+    ) -> bool {
         if now.duration_since(self.since) > HOUR {
             *self = Self::begun(now);
         }
         if self.jobs < limit.jobs && self.bytes.saturating_add(bytes) <= limit.bytes {
             self.jobs += 1;
             self.bytes += bytes;
-            return Allowed::Yes;
+            return true;
         }
-        match std::mem::replace(&mut self.is_exceeded, true) {
-            false => Allowed::NotAnyMore,
-            true => Allowed::No,
+        if !std::mem::replace(&mut self.is_exceeded, true) {
+            warn();
         }
+        false
     }
 }

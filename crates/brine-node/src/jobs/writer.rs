@@ -14,7 +14,7 @@ use brine_wire::Map;
 use brine_wire::network::{Jid, MinionId};
 
 use super::JobCache;
-use super::hour::{Allowed, Hour, Limit};
+use super::hour::{Hour, Limit};
 use crate::weight::weight_of_map;
 
 /// The most returns that wait to be written.
@@ -124,18 +124,11 @@ impl Unpublished {
     /// Counts one more; whether it is kept. One line in the log per minion and hour says that some are not.
     fn allows(&mut self, id: &MinionId, bytes: usize, now: Instant) -> bool {
         let hour = self.0.entry(id.clone());
-        match hour
-            .or_insert_with(|| Hour::begun(now))
-            .allows(OF_A_MINION, bytes, now)
-        {
-            Allowed::Yes => true,
-            Allowed::No => false,
-            Allowed::NotAnyMore => {
-                let Limit { jobs, bytes } = OF_A_MINION;
-                tracing::warn!(%id, "returns of more than {jobs} unpublished jobs, or of {bytes} bytes, in an hour: further ones are not stored");
-                false
-            }
-        }
+        let hour = hour.or_insert_with(|| Hour::begun(now));
+        hour.allows(OF_A_MINION, bytes, now, || {
+            let Limit { jobs, bytes } = OF_A_MINION;
+            tracing::warn!(%id, "returns of more than {jobs} unpublished jobs, or of {bytes} bytes, in an hour: further ones are not stored");
+        })
     }
 }
 
