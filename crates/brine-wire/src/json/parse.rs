@@ -142,7 +142,7 @@ impl<'a> Parser<'a> {
     }
 
     fn deeper(&self, depth: usize) -> Result<usize, JsonError> {
-        if depth + 1 < MAX_DEPTH {
+        if depth < MAX_DEPTH {
             Ok(depth + 1)
         } else {
             Err(self.fault(JsonFault::TooDeep))
@@ -410,6 +410,10 @@ mod tests {
             assert_eq!(read(text), Err(fault), "{text}");
         }
         assert_eq!(parse(b"\"\xff\"").unwrap_err().fault, NotUtf8);
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        // As deep as msgpack is decoded, so that what is printed can be read again.
+        assert!(read(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(read(&nested(MAX_DEPTH + 1)), Err(TooDeep));
         assert_eq!(read(&"[".repeat(100_000)), Err(TooDeep));
         assert_eq!(read(&format!("1{}", "0".repeat(50))), Err(BadNumber));
     }
