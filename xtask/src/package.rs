@@ -1,7 +1,7 @@
-//! Packages for Debian and for systems with RPM: what `crates/brine/Cargo.toml` lists, with manual pages and completions.
-//! Wheels of the Python package, and the program as one file that needs nothing of the system.
+//! Packages for Debian (what `crates/brine/Cargo.toml` lists) and for systems with RPM (`contrib/rpm/brine.spec`), with
+//! manual pages and completions. Wheels of the Python package, and the program as one file that needs nothing of the system.
 //!
-//! The tools are cargo-deb and cargo-generate-rpm, installed below `target/` where they are missing.
+//! The tools are cargo-deb, installed below `target/` where it is missing, and the system's rpmbuild.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,8 @@ use anyhow::{Context, ensure};
 use crate::command::{capture, cargo, nicely, output, root, run as run_command};
 use crate::tally::Tally;
 
-/// Name and version of each tool.
-const DEB: (&str, &str) = ("cargo-deb", "3.8.0");
-const RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
+/// The version of cargo-deb.
+const CARGO_DEB: &str = "3.8.0";
 
 /// What is built, with which profile of cargo's.
 #[derive(Clone, Copy)]
@@ -141,7 +140,7 @@ fn debian(profile: Profile, revision: &str) -> anyhow::Result<PathBuf> {
         "target/package/brine-{}-{revision}.deb",
         profile.name
     ));
-    let mut command = tool(DEB)?;
+    let mut command = cargo_deb()?;
     command
         .args([
             "--package",
@@ -160,34 +159,47 @@ fn debian(profile: Profile, revision: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn rpm(profile: Profile) -> anyhow::Result<PathBuf> {
-    let file = root().join(format!("target/package/brine-{}.rpm", profile.name));
-    let mut command = tool(RPM)?;
-    command
-        .args([
-            "--package",
-            "crates/brine",
-            "--profile",
-            profile.name,
-            "--output",
-        ])
-        .arg(&file);
-    if !profile.is_small {
-        command.args(["--payload-compress", "none"]);
+    let root = root();
+    let package = root.join("target/package");
+    let program = root.join("target").join(profile.folder).join("brine");
+    let payload = if profile.is_small {
+        "w19.zstdio"
+    } else {
+        "w.ufdio"
+    };
+    let defined = [
+        ("_topdir", package.join("rpmbuild").display().to_string()),
+        ("_rpmdir", package.display().to_string()),
+        ("_rpmfilename", format!("brine-{}.rpm", profile.name)),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("root", root.display().to_string()),
+        ("program", program.display().to_string()),
+        ("payload", payload.to_owned()),
+    ];
+    let mut command = Command::new("rpmbuild");
+    command.arg("-bb").arg("--quiet");
+    for (name, value) in defined {
+        command.args(["--define", &format!("{name} {value}")]);
     }
-    run_command(&mut nicely(&command))?;
-    Ok(file)
+    command
+        .arg(root.join("contrib/rpm/brine.spec"))
+        .current_dir(&root);
+    run_command(&mut nicely(&command))
+        .context("on Debian and Ubuntu rpmbuild is in the package rpm, on others in rpm-build")?;
+    Ok(package.join(format!("brine-{}.rpm", profile.name)))
 }
 
-/// A tool of this version, installed first if need be.
-fn tool((name, version): (&str, &str)) -> anyhow::Result<Command> {
+/// cargo-deb, installed first if need be.
+fn cargo_deb() -> anyhow::Result<Command> {
     let tools = root().join("target/tools");
-    let program = tools.join("bin").join(name);
-    if !is_version(&program, version) {
-        let mut install = cargo(&["install", "--locked", "--force", "--version", version, name]);
+    let program = tools.join("bin/cargo-deb");
+    if !is_version(&program, CARGO_DEB) {
+        let mut install = cargo(&["install", "--locked", "--force", "--version", CARGO_DEB]);
         install
-            .arg("--root")
+            // Optimized, it would take longer to compile than it saves.
+            .args(["--debug", "cargo-deb", "--root"])
             .arg(&tools)
-            // What is compiled stays for the next tool and goes with the others.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .env("CARGO_TARGET_DIR", tools.join("target"));
         run_command(&mut nicely(&install))?;
     }
