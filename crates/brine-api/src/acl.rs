@@ -152,6 +152,15 @@ impl Permitted {
         matches!(self, Self::Nothing)
     }
 
+    /// The patterns of the names that are permitted.
+    pub(crate) fn patterns(&self) -> Vec<&str> {
+        match self {
+            Self::All => vec!["*"],
+            Self::Some(filter) => filter.wanted().map(TagMatch::pattern).collect(),
+            Self::Nothing => Vec::new(),
+        }
+    }
+
     fn of<'a>(patterns: impl Iterator<Item = &'a String>) -> Self {
         let compiled: Result<Vec<_>, MatchError> = patterns
             .map(|pattern| TagMatch::new(MatchType::Fnmatch, pattern.as_str()))

@@ -77,7 +77,11 @@ fn status(state: &ApiState, subject: &Subject, access: &Access, after: Option<Po
         for (name, part) in &state.status {
             status.insert(*name, part());
         }
-    } else if let Some((name, part)) = state.status.iter().find(|(name, _)| *name == "attach") {
+        return status;
+    }
+    let patterns = access.read.patterns().into_iter().map(Value::from);
+    status.insert("may_read", patterns.collect::<Vec<_>>());
+    if let Some((name, part)) = state.status.iter().find(|(name, _)| *name == "attach") {
         // Whether there is a bus at all is for everybody to know.
         let joined = part().get("joined").cloned();
         let joined = joined.map(|joined| ("joined", joined));

@@ -60,6 +60,11 @@ impl TagFilter {
         self.wanted.is_empty() && self.excluded.is_empty()
     }
 
+    /// The patterns of which a tag must match one; none for every tag.
+    pub fn wanted(&self) -> impl Iterator<Item = &TagMatch> {
+        self.wanted.iter()
+    }
+
     /// Texts of which every tag that passes begins with at least one, for an index by prefix;
     /// `None` when a tag may begin with anything.
     #[must_use]

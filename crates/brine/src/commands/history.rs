@@ -16,11 +16,13 @@ use brine_bus::client::{PublisherConfig, Wait};
 use brine_log::history::{Consumer, ConsumerName, GapReason, HistoryReader, Maintenance, Paused};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_view::text;
+use brine_wire::Value;
 use brine_wire::time::{Bound, StartText};
 
 use super::event_output::{FormArgs, Missing, Output, Printer};
 use super::history_store::{self, Gone, Record, StoreArgs};
 use super::local_events::{self, End, Wanted};
+use super::permitted;
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::BusLocation;
 use crate::clock::{self, Zone};
@@ -518,6 +520,11 @@ fn next_over_local_socket(
         ..EventQuery::default()
     };
     let mut stream = client.events(&query, Some(ANSWER_TIME))?;
+    if let Ok(Value::Map(status)) = client.status(Some(ANSWER_TIME))
+        && let Some(hidden) = permitted::hidden(&status, &query)
+    {
+        show::complain(&hidden);
+    }
     let (mut left, mut last) = (count, None);
     loop {
         match stream.next(Wait::Forever)? {

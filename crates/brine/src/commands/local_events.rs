@@ -19,6 +19,7 @@ use brine_wire::time::StartText;
 
 use super::event_output::{Missing, Output, utc};
 use super::local_starts::{self, before, start_text, time_text};
+use super::permitted;
 use super::selection::Selection;
 use crate::access;
 use crate::bus_location::{self, BusLocation};
@@ -160,6 +161,7 @@ pub(crate) fn print(
         printed_before: None,
         was_answered: false,
         looked_at: 0,
+        knows_what_is_hidden: false,
         client,
         wanted,
         out,
@@ -187,6 +189,8 @@ struct Printing<'a> {
     was_answered: bool,
     /// How many events came that are chosen from here.
     looked_at: u64,
+    /// Whether the user knows which events are hidden, if any are.
+    knows_what_is_hidden: bool,
     interrupt: Interrupt,
 }
 
@@ -216,6 +220,7 @@ impl Printing<'_> {
         };
         if let Some((events, end)) = kept {
             if self.print_kept(events)?.is_break() || !self.wanted.follows {
+                self.tell_what_is_hidden()?;
                 return Ok(End::Complete);
             }
             query.from = end.to_string();
@@ -286,7 +291,10 @@ impl Printing<'_> {
             }
             match next {
                 Ok(None) => {}
-                Ok(Some(Delivery::End)) => return Ok(End::Complete),
+                Ok(Some(Delivery::End)) => {
+                    self.tell_what_is_hidden()?;
+                    return Ok(End::Complete);
+                }
                 Ok(Some(Delivery::Gap {
                     from,
                     to,
@@ -334,6 +342,9 @@ impl Printing<'_> {
             }
             let is_there = stream.is_answered();
             self.was_answered |= is_there;
+            if is_there {
+                self.tell_what_is_hidden()?;
+            }
             if self.wanted.follows && self.wanted.remote.is_none() && is_there {
                 self.tell_of_the_joined(&mut joined)?;
             }
@@ -345,6 +356,22 @@ impl Printing<'_> {
                 is_waiting = false;
             }
         }
+    }
+
+    /// Says once which events the bus hides from this user. Users of an API are not told by it.
+    fn tell_what_is_hidden(&mut self) -> anyhow::Result<()> {
+        if self.knows_what_is_hidden || self.wanted.remote.is_some() {
+            return Ok(());
+        }
+        self.knows_what_is_hidden = true;
+        let Ok(Value::Map(status)) = self.client.status(Some(local_starts::ANSWER)) else {
+            return Ok(());
+        };
+        if let Some(hidden) = permitted::hidden(&status, &self.wanted.selection.asked()) {
+            self.out.make_way()?;
+            show::complain(&hidden);
+        }
+        Ok(())
     }
 
     /// Says that the bus which was joined is away, and when it is back.

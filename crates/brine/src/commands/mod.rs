@@ -19,6 +19,7 @@ mod local_starts;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod password;
+pub(crate) mod permitted;
 pub(crate) mod reactor;
 pub(crate) mod selection;
 pub(crate) mod send;

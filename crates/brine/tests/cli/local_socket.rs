@@ -165,6 +165,27 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
     assert!(position.ends_with("-3"), "{position}");
     assert_eq!(watch.left().stdout, "my/1\nmy/2\n");
 
+    // Silence about what is hidden is told from silence on the bus, once, and only where something is hidden.
+    let hidden = "brine: you may read only my/*, by acl, below brine in the bus's configuration; other events are not shown\n";
+    for (words, is_told) in [
+        (&["watch", "salt/auth", "-t", "0.2"][..], true),
+        (&["watch", "-t", "0.2", "-o", "tags"], true),
+        (&["watch", "my/1", "-t", "0.2"], false),
+        (&["history", "-o", "tags"], true),
+        (&["history", "-r", "other"], true),
+        (&["history", "--last-per-tag"], true),
+        (&["history", "my/*"], false),
+    ] {
+        let left = run(words);
+        let expected = usize::from(is_told);
+        assert_eq!(left.code, Some(0), "{words:?}: {left:?}");
+        assert_eq!(
+            left.stderr.matches(hidden).count(),
+            expected,
+            "{words:?}: {left:?}"
+        );
+    }
+
     let left = run(&["send", "other", "{}"]);
     assert_eq!(left.code, Some(1));
     assert!(

@@ -1,6 +1,7 @@
 //! What `brine top` shows and where the user is in it. Knows neither terminal nor bus: it takes time, keys and
 //! events, and returns requests.
 
+use brine_bus::client::local::EventQuery;
 use brine_view::site::{Arrival, Gap, Row, Site};
 use brine_wire::{Map, Value, msgpack};
 
@@ -8,7 +9,7 @@ use super::filter::Filter;
 use super::rows::{Past, Rows};
 use super::source::Item;
 use crate::clock::Zone;
-use crate::commands::local_events;
+use crate::commands::{local_events, permitted};
 
 /// Said while the bus that was joined is away; what matters is in what a narrow terminal shows.
 const AWAY: &str = "away: the salt-master or salt-minion whose bus brine attach has joined";
@@ -209,7 +210,11 @@ impl App {
             Item::Gap(gap) => self.take_gap(gap),
             Item::Link(link) => self.link = link,
             Item::Status { status, consumers } => {
-                (self.status, self.consumers) = (status, consumers)
+                if let (None, Some(status)) = (&self.status, &status) {
+                    let hidden = permitted::hidden(status, &EventQuery::default());
+                    self.message = hidden.unwrap_or_else(|| std::mem::take(&mut self.message));
+                }
+                (self.status, self.consumers) = (status, consumers);
             }
             Item::Past(rows) => {
                 let first = self.first_known();
