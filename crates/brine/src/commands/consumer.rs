@@ -18,6 +18,7 @@ use brine_wire::{Map, Value, json};
 
 use super::history::{self, GONE, NextArguments};
 use super::history_store::{self, StoreArgs};
+use super::late;
 use crate::host::SinkList;
 use crate::terminal;
 use crate::usage::wrong_usage;
@@ -265,14 +266,15 @@ fn ask(
 }
 
 fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Value, Unanswered> {
-    client
-        .request(method, target, Some(ANSWER_TIME))
-        .map_err(|error| match error {
-            LocalError::Refused {
-                status, message, ..
-            } => Unanswered::Refused { status, message },
-            error => error.into(),
-        })
+    late::ask(&mut client, ANSWER_TIME, |client| {
+        client.request(method, target, Some(ANSWER_TIME))
+    })
+    .map_err(|error| match error {
+        LocalError::Refused {
+            status, message, ..
+        } => Unanswered::Refused { status, message },
+        error => error.into(),
+    })
 }
 
 fn ask_store(directory: &Path, method: &str, target: &str) -> Result<Map, Unanswered> {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, bail};
-use brine_bus::client::local::{Method, target};
+use brine_bus::client::local::{LocalError, Method, target};
 use brine_config::yaml;
 use brine_reactor::call::Call;
 use brine_reactor::files::Files;
@@ -23,7 +23,9 @@ use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::{Map, Value, json, python_text};
 
 use super::event_output::utc;
+use super::late;
 use super::local_events;
+use super::local_starts::ANSWER;
 use super::reactor::{IDLE, is_idle, note, record, status};
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
 use crate::host::reactor::{self, Nobody, Whose};
@@ -336,7 +338,12 @@ fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::
         }
         Err(denied) => return say(out, &format!("\nother readers are not known: {denied}")),
     };
-    let answer = client.request(Method::Get, &target("/consumers", &[]), None);
+    let answer = late::ask(&mut client, ANSWER, |client| {
+        client.request(Method::Get, &target("/consumers", &[]), Some(ANSWER))
+    });
+    if let Err(error @ LocalError::TimedOut { .. }) = answer {
+        return say(out, &format!("\nother readers are not known: {error}"));
+    }
     let consumers = answer
         .ok()
         .and_then(|answer| answer.as_map()?.get("consumers").cloned());
@@ -367,7 +374,7 @@ fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::
             lines.push(format!("{kind} {name}: {reads}"));
         }
     }
-    let status = client.status(None)?;
+    let status = client.status(Some(ANSWER))?;
     let subscribers = status
         .as_map()
         .and_then(|status| status.get("subscribers"))

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use brine_bus::client::local::blocking::LocalClient;
-use brine_bus::client::local::{Delivery, EventQuery, LocalError, Method};
+use brine_bus::client::local::{self, Delivery, EventQuery, LocalError, Method};
 use brine_bus::client::{PublisherConfig, Wait};
-use brine_log::history::{Consumer, ConsumerName, GapReason, HistoryReader, Maintenance, Paused};
+use brine_log::history::{Consumer, ConsumerName, GapReason, HistoryReader, Paused};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_view::text;
 use brine_wire::Value;
@@ -21,6 +21,7 @@ use brine_wire::time::{Bound, StartText};
 
 use super::event_output::{FormArgs, Missing, Output, Printer};
 use super::history_store::{self, Gone, Record, StoreArgs};
+use super::late;
 use super::local_events::{self, End, Wanted};
 use super::permitted;
 use super::selection::{Selection, SelectionArgs};
@@ -513,13 +514,17 @@ fn next_over_local_socket(
 ) -> anyhow::Result<ExitCode> {
     /// How long the bus may take to answer.
     const ANSWER_TIME: Duration = Duration::from_secs(10);
+    /// How long it may take to begin the stream.
+    const STREAM_TIME: Duration = local::ANSWER_TIME;
     let query = EventQuery {
         consumer: Some(name.to_string()),
         limit: count.filter(|_| selection.is_none()),
         ends: true,
         ..EventQuery::default()
     };
-    let mut stream = client.events(&query, Some(ANSWER_TIME))?;
+    let mut stream = late::ask(&mut client, STREAM_TIME, |client| {
+        client.events(&query, Some(ANSWER_TIME))
+    })?;
     if let Ok(Value::Map(status)) = client.status(Some(ANSWER_TIME))
         && let Some(hidden) = permitted::hidden(&status, &query)
     {
@@ -611,7 +616,7 @@ fn next(
     }
     // Taken before anything is printed: what cannot be saved would be printed again.
     let mut maintenance = acknowledge
-        .then(|| Maintenance::open(&directory))
+        .then(|| history_store::maintenance(&directory))
         .transpose()?;
     let last = print_forward(&mut reader, selection, None, count, printer)?;
     printer.flush()?;

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use brine_bus::client::EventRef;
 use brine_bus::client::local::LocalAddress;
 use brine_bus::client::local::blocking::LocalClient;
-use brine_log::history::{ConsumerName, GapReason, HistoryReader, Read};
+use brine_log::history::{ConsumerName, GapReason, HistoryReader, Maintenance, OpenError, Read};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
 
 use super::event_output::utc;
+use super::late;
 use super::local_events;
 use super::local_starts;
 use super::selection::Selection;
@@ -68,6 +69,11 @@ impl StoreArgs {
         Ok(reader)
     }
 
+    /// The same, without asking the bus.
+    pub(crate) fn open_as_it_is(&self) -> anyhow::Result<HistoryReader> {
+        Ok(HistoryReader::open(&self.directory()?)?)
+    }
+
     /// The running bus that answers for the store: the one that writes the named directory, or the configured one.
     pub(crate) fn bus(&self) -> anyhow::Result<Option<LocalClient>> {
         if self.history.is_none() {
@@ -76,6 +82,16 @@ impl StoreArgs {
         let directory = self.directory()?;
         bus_of(&mut HistoryReader::open(&directory)?, &directory)
     }
+}
+
+/// Opens a store to change it.
+pub(crate) fn maintenance(directory: &Path) -> anyhow::Result<Maintenance> {
+    Maintenance::open(directory).map_err(|error| match error {
+        OpenError::InUse { .. } => anyhow!(
+            "{error}; stop that bus and run this again. A running bus itself removes what is beyond the limits below brine: history"
+        ),
+        error => error.into(),
+    })
 }
 
 /// The bus that writes a store, as far as this user may ask it.
@@ -93,7 +109,9 @@ fn bus_of(reader: &mut HistoryReader, store: &Path) -> anyhow::Result<Option<Loc
 }
 
 fn is_written_by(store: &Path, bus: &mut LocalClient) -> bool {
-    let status = bus.status(Some(local_starts::ANSWER)).ok();
+    let status = late::ask(bus, local_starts::ANSWER, |bus| {
+        bus.status(Some(local_starts::ANSWER)).ok()
+    });
     let directory = status.as_ref().and_then(|status| {
         let history = status.as_map()?.get("history")?.as_map()?;
         history.get("directory")?.as_str()

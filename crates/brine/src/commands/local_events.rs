@@ -10,14 +10,18 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use brine_bus::address::Endpoint;
 use brine_bus::client::local::blocking::{EventStream, LocalClient};
-use brine_bus::client::local::{Delivery, EventQuery, LocalAddress, LocalError, Stored};
+use brine_bus::client::local::{
+    ANSWER_TIME, Delivery, EventQuery, LocalAddress, LocalError, Stored,
+};
 use brine_bus::client::{ConnectError, Denied, EventRef, PublisherConfig, Wait};
 use brine_log::{Millis, Position, Seq};
 use brine_wire::Value;
 use brine_wire::time::StartText;
 
 use super::event_output::{Missing, Output, utc};
+use super::late::{self, LATE};
 use super::local_starts::{self, before, start_text, time_text};
 use super::permitted;
 use super::selection::Selection;
@@ -274,6 +278,8 @@ impl Printing<'_> {
             );
         let (mut is_waiting, mut trouble) = (false, None);
         let mut joined = Joined::default();
+        // Since when there is a connection without an answer, and whether the user knows.
+        let mut unanswered: Option<(Instant, bool)> = None;
         loop {
             // All that has come, without waiting; then show it, and wait.
             let mut next = match is_waiting {
@@ -341,6 +347,18 @@ impl Printing<'_> {
                 Err(error) => return Err(error.into()),
             }
             let is_there = stream.is_answered();
+            if is_there || stream.socket().is_none() {
+                unanswered = None;
+            } else {
+                let (since, is_known) = unanswered.get_or_insert((Instant::now(), false));
+                if !*is_known && since.elapsed() >= LATE {
+                    *is_known = true;
+                    self.tell_of_silence()?;
+                } else if !self.wanted.follows && since.elapsed() >= ANSWER_TIME {
+                    let endpoint = Endpoint::Path(self.client.address().path().to_owned());
+                    return Err(LocalError::TimedOut { endpoint }.into());
+                }
+            }
             self.was_answered |= is_there;
             if is_there {
                 self.tell_what_is_hidden()?;
@@ -371,6 +389,18 @@ impl Printing<'_> {
             self.out.make_way()?;
             show::complain(&hidden);
         }
+        Ok(())
+    }
+
+    /// Says that the bus has taken the connection, and nothing else yet.
+    fn tell_of_silence(&mut self) -> anyhow::Result<()> {
+        self.out.make_way()?;
+        let silence = late::unanswered(self.client.address().path());
+        let end = match self.wanted.follows {
+            true => "Ctrl-C ends the wait".to_owned(),
+            false => format!("giving up after {} s", ANSWER_TIME.as_secs()),
+        };
+        show::complain(&format_args!("waiting: {silence}; {end}"));
         Ok(())
     }
 

@@ -292,7 +292,7 @@ fn import(import: &Import) -> anyhow::Result<ExitCode> {
     // Before the history is open: one that is not closed looks as if a bus had been killed.
     let interrupt = Interrupt::catch()?;
     let mut importing = Importing {
-        maintenance: Maintenance::open(&directory)?,
+        maintenance: history_store::maintenance(&directory)?,
         events: Vec::new(),
         bytes: 0,
         stored: 0,
@@ -517,7 +517,7 @@ fn purge(purge: &Purge) -> anyhow::Result<()> {
         show::complain(&"nothing removed; add --execute to do it");
         return Ok(());
     }
-    let mut maintenance = Maintenance::open(&directory)?;
+    let mut maintenance = history_store::maintenance(&directory)?;
     if let Some(tags) = tags {
         let removed = maintenance.purge_tags(&tags)?;
         writeln!(out, "{} removed", counted(removed, "event"))?;
@@ -553,7 +553,7 @@ fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
     let max_age = vacuum.time.as_deref().map(age);
     let directory = vacuum.store.directory()?;
     let before = HistoryReader::open(&directory)?.info()?.totals;
-    let mut maintenance = Maintenance::open(&directory)?;
+    let mut maintenance = history_store::maintenance(&directory)?;
     maintenance.vacuum(&Retention {
         max_age,
         max_bytes: vacuum.size,

@@ -13,6 +13,7 @@ pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod history;
 pub(crate) mod history_store;
+pub(crate) mod late;
 pub(crate) mod links;
 pub(crate) mod local_events;
 mod local_starts;

@@ -13,6 +13,7 @@ use brine_reactor::rules::pattern_of;
 use brine_wire::{Map, Value, json, python_text};
 
 use super::event_output::utc;
+use super::late;
 use super::local_events;
 use crate::access;
 use crate::bus_location::{BusArgs, BusLocation};
@@ -109,7 +110,9 @@ pub(super) fn ask(location: &BusLocation, fun: &str, args: Vec<Value>) -> anyhow
     let mut command = Map::from_iter([("client", "runner"), ("fun", fun)]);
     command.insert("arg", args);
     command.insert("kwarg", Map::new());
-    Ok(client.run(command, Some(ANSWER_TIME))?)
+    Ok(late::ask(&mut client, ANSWER_TIME, |client| {
+        client.run(command, Some(ANSWER_TIME))
+    })?)
 }
 
 /// What the running reactor says of its rules; no event comes of it.

@@ -20,6 +20,7 @@ use brine_wire::{Map, Value, json};
 use super::bench::listener;
 use super::event_output::utc;
 use super::history_store::StoreArgs;
+use super::late;
 use super::local_events;
 use crate::bus_location::BusLocation;
 use crate::show;
@@ -48,13 +49,22 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut out = terminal::stdout();
     if arguments.json {
         let mut client = client.context("no bus of Brine runs there")?;
-        let (status, mut text) = (client.status(Some(ANSWER_TIME))?, String::new());
+        let status = late::ask(&mut client, ANSWER_TIME, |client| {
+            client.status(Some(ANSWER_TIME))
+        })?;
+        let mut text = String::new();
         json::to_line(&status, &mut text);
         writeln!(out, "{text}")?;
         return Ok(code(status.as_map().is_none_or(is_bus_there)));
     }
     let is_there = client.is_some();
-    let reader = match arguments.store.open() {
+    let running = client.map(Running::ask).transpose()?.flatten();
+    // A bus that is silent is not asked again.
+    let store = match is_there && running.is_none() {
+        true => arguments.store.open_as_it_is(),
+        false => arguments.store.open(),
+    };
+    let reader = match store {
         Ok(reader) => Ok(reader),
         // Without a configuration nobody knows where it would be, and often there is none.
         Err(error) => Err(match error.downcast_ref::<OpenError>() {
@@ -63,7 +73,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             _ => Some(error),
         }),
     };
-    let running = client.map(Running::ask).transpose()?.flatten();
     let Some(running) = running else {
         let code = match is_there {
             true => print_silent(&location, &mut out)?,
@@ -186,7 +195,10 @@ struct Running {
 impl Running {
     /// `None` if it does not answer in time.
     fn ask(mut client: LocalClient) -> anyhow::Result<Option<Self>> {
-        let status = match client.status(Some(ANSWER_TIME)) {
+        let status = late::ask(&mut client, ANSWER_TIME, |client| {
+            client.status(Some(ANSWER_TIME))
+        });
+        let status = match status {
             Ok(Value::Map(status)) => status,
             Ok(_) => anyhow::bail!("expected an object from the bus"),
             Err(LocalError::TimedOut { .. }) => return Ok(None),

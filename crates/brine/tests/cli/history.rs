@@ -400,8 +400,10 @@ fn watch_goes_on_from_the_past_into_what_arrives() {
     let left = bus.run(&["log", "import", "--history", &history]);
     assert_eq!(left.code, Some(1));
     assert!(
-        left.stderr
-            .contains(&format!("in use by process {}", bus.pid())),
+        left.stderr.contains(&format!(
+            "in use by process {}; stop that bus and run this again",
+            bus.pid()
+        )),
         "{left:?}"
     );
     assert_eq!(bus.end().code, Some(0));

@@ -39,6 +39,12 @@ impl LocalClient {
         }
     }
 
+    /// Where the socket is.
+    #[must_use]
+    pub const fn address(&self) -> &LocalAddress {
+        self.exchange.address()
+    }
+
     /// As [`crate::client::blocking::Subscriber::check_while_waiting`].
     pub fn check_while_waiting(&mut self, check: impl FnMut() -> ControlFlow<()> + Send + 'static) {
         self.waiter.check_while_waiting(check);

@@ -45,7 +45,9 @@ pub enum LocalError {
         expected: &'static str,
     },
     /// The time was over before the answer was there.
-    #[error("the bus at {endpoint} did not answer in time")]
+    #[error(
+        "the bus at {endpoint} did not answer in time: it is stopped, hung or overloaded; brine doctor says which"
+    )]
     TimedOut {
         /// The socket.
         endpoint: Endpoint,

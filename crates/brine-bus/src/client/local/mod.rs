@@ -61,7 +61,7 @@ const MAX_RECORD: usize = 128 << 20;
 
 /// How long a server may take to begin a stream: it may look through a long history for the last
 /// events that match.
-const ANSWER_TIME: Duration = Duration::from_secs(60);
+pub const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// What a request without a body does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,8 @@ mod proc;
 mod resources;
 mod sockets;
 
+pub(super) use self::proc::is_stopped;
+
 use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

@@ -117,7 +117,7 @@ pub(super) fn exists(pid: i32) -> bool {
 }
 
 /// Whether a signal or a debugger has stopped it.
-pub(super) fn is_stopped(pid: i32) -> bool {
+pub(in crate::commands) fn is_stopped(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name before it may hold anything.
     let state = stat

@@ -4,15 +4,18 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use brine_bus::client::local::blocking::{FireStream, LocalClient};
-use brine_bus::client::local::{Acknowledge, Fired};
+use brine_bus::client::local::{Acknowledge, Fired, LocalError};
 use brine_bus::client::{PublisherConfig, Wait};
+use brine_view::text::counted;
 use brine_wire::Map;
 
+use super::super::late::{self, LATE};
 use super::lines::{LineFault, Target};
 use crate::bus_location::BusLocation;
 use crate::show;
@@ -20,6 +23,9 @@ use crate::terminal;
 
 /// Events in flight: enough that there is always something to do while the disk works.
 const MAX_IN_FLIGHT: usize = 10_000;
+
+/// How long an answer may take: a disk may be slower than it is to find the bus.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// What is fired over the bus's own socket.
 pub(super) struct Acknowledged {
@@ -55,9 +61,17 @@ impl Acknowledged {
     /// Fires one event.
     pub(super) fn fire(mut self, tag: &str, data: Map) -> anyhow::Result<ExitCode> {
         let event = (tag.to_owned(), data);
-        // A disk may take longer than it takes to find the bus.
-        let timeout = self.timeout.max(Duration::from_secs(60));
-        let fired = self.client.fire([event], self.acknowledge, Some(timeout))?;
+        let timeout = self.timeout.max(ANSWER_TIME);
+        let acknowledge = self.acknowledge;
+        let fired = late::ask(&mut self.client, timeout, |client| {
+            client.fire([event], acknowledge, Some(timeout))
+        });
+        let fired = match fired {
+            Err(error @ LocalError::TimedOut { .. }) => {
+                bail!("{error}; the event may still come onto the bus")
+            }
+            fired => fired?,
+        };
         let is_refused = fired.iter().any(|fired| !report(None, fired, self.prints));
         Ok(match is_refused {
             false => ExitCode::SUCCESS,
@@ -68,30 +82,35 @@ impl Acknowledged {
     /// Fires the events of stdin.
     pub(super) fn stream(self) -> anyhow::Result<AcknowledgedLines> {
         Ok(AcknowledgedLines {
+            socket: self.client.address().path().to_owned(),
             stream: self
                 .client
                 .fire_stream(self.acknowledge, Some(self.timeout))?,
             prints: self.prints,
             lines: VecDeque::new(),
             refused: 0,
+            is_late: false,
         })
     }
 }
 
 /// Lines whose events are fired over one request.
 pub(super) struct AcknowledgedLines {
+    socket: PathBuf,
     stream: FireStream,
     prints: bool,
     /// The lines whose events have no answer yet.
     lines: VecDeque<u64>,
     refused: u64,
+    /// Whether the user knows that answers are late.
+    is_late: bool,
 }
 
 impl AcknowledgedLines {
     /// Takes answers until at most this many events have none.
     fn wait(&mut self, in_flight: usize) -> anyhow::Result<()> {
         while self.lines.len() > in_flight {
-            let Some(fired) = self.stream.next(Wait::Forever)? else {
+            let Some(fired) = self.answer()? else {
                 break;
             };
             let line = self.lines.pop_front();
@@ -100,6 +119,30 @@ impl AcknowledgedLines {
             }
         }
         Ok(())
+    }
+
+    /// The next answer; `None` if nothing is in flight.
+    fn answer(&mut self) -> anyhow::Result<Option<Fired>> {
+        if let Some(fired) = self.stream.next(Wait::For(LATE))? {
+            return Ok(Some(fired));
+        }
+        if self.stream.in_flight() > 0 && !std::mem::replace(&mut self.is_late, true) {
+            let limit = ANSWER_TIME.as_secs();
+            let unanswered = late::unanswered(&self.socket);
+            show::complain(&format_args!(
+                "waiting: {unanswered}; giving up after {limit} s"
+            ));
+        }
+        let answer = self.stream.next(Wait::For(ANSWER_TIME))?;
+        if answer.is_none() && self.stream.in_flight() > 0 {
+            bail!(
+                "the bus at {} did not answer in time: it is stopped, hung or overloaded; brine doctor says which. {} sent \
+                 without an answer: they may or may not be on the bus",
+                self.socket.display(),
+                counted(self.stream.in_flight(), "event")
+            );
+        }
+        Ok(answer)
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         publish: location.address.publish().clone(),
         lost: None,
         refusals: 0,
-        started: Instant::now(),
+        timeout: arguments.timeout.unwrap_or_default(),
         seen: 0,
         matched: 0,
         out: arguments.output(),
@@ -262,7 +262,8 @@ struct Watch<'a> {
     lost: Option<Instant>,
     /// How many connections in a row ended without an event.
     refusals: u32,
-    started: Instant,
+    /// The time that was asked for.
+    timeout: Duration,
     /// Events of the bus so far, and those of them that were shown.
     seen: u64,
     matched: u64,
@@ -299,14 +300,11 @@ impl Watch<'_> {
         self.out.finish()?;
         match end {
             End::TimeIsOver if self.connected.is_none() => {
-                anyhow::bail!(
-                    "no bus in {} s",
-                    self.started.elapsed().as_secs_f32().round()
-                );
+                anyhow::bail!("no bus in {} s", in_seconds(self.timeout));
             }
             End::TimeIsOver => {
                 let wanted = self.left.map(|left| self.matched + left);
-                let time = self.started.elapsed();
+                let time = self.timeout;
                 say_what_was_seen(self.asked, self.matched, wanted, time, self.seen);
             }
             End::Interrupted => {
@@ -506,12 +504,9 @@ fn say_what_was_seen(
     }
 }
 
-/// Whole seconds; less than one as it is, which is not 0.
+/// Seconds as they were asked for.
 fn in_seconds(time: Duration) -> String {
-    match time.as_secs_f64() {
-        short @ ..1.0 => format!("{short}"),
-        seconds => format!("{seconds:.0}"),
-    }
+    time.as_secs_f64().to_string()
 }
 
 /// So that a filter that matches nothing is not taken for a bus without events; nor after a time the other way round.

@@ -1,0 +1,60 @@
+//! Says what a command waits for when an answer is late, so that a hung bus is not taken for a slow command.
+
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use brine_bus::address::Endpoint;
+use brine_bus::client::local::blocking::LocalClient;
+
+use super::bench::listener;
+use super::doctor::is_stopped;
+use crate::show;
+
+/// After so long an answer is late.
+pub(crate) const LATE: Duration = Duration::from_secs(2);
+
+/// Asks a bus; after two seconds says that it has not answered yet, and how long this waits.
+pub(crate) fn ask<T>(
+    client: &mut LocalClient,
+    limit: Duration,
+    question: impl FnOnce(&mut LocalClient) -> T,
+) -> T {
+    let path = client.address().path().to_owned();
+    let _notice = Notice::start(move || {
+        let limit = limit.as_secs();
+        format!("waiting: {}; giving up after {limit} s", unanswered(&path))
+    });
+    question(client)
+}
+
+/// What is known of a bus that took a connection and is silent.
+pub(crate) fn unanswered(socket: &Path) -> String {
+    let server = listener(&Endpoint::Path(socket.to_owned()));
+    let server = server.map_or_else(String::new, |pid| match is_stopped(pid) {
+        true => format!(" (pid {pid}, which is stopped: kill -CONT {pid} lets it go on)"),
+        false => format!(" (pid {pid})"),
+    });
+    format!(
+        "the bus at {}{server} has taken the connection and does not answer yet",
+        socket.display()
+    )
+}
+
+/// Printed unless it is dropped in time.
+struct Notice {
+    _end: SyncSender<()>,
+}
+
+impl Notice {
+    fn start(text: impl FnOnce() -> String + Send + 'static) -> Self {
+        let (end, has_ended) = sync_channel(1);
+        thread::spawn(move || {
+            if has_ended.recv_timeout(LATE) == Err(RecvTimeoutError::Timeout) {
+                show::complain(&text());
+            }
+        });
+        Self { _end: end }
+    }
+}
