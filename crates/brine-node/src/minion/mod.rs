@@ -220,6 +220,12 @@ impl MinionHandle {
     pub fn standing(&self) -> Standing {
         self.node.standings.best()
     }
+
+    /// Whether the minion is connected to a master.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.node.any_master().is_some()
+    }
 }
 
 impl Minion {

@@ -54,9 +54,13 @@ pub(crate) fn attach(
     }
 }
 
-/// Lets a state report what the masters say about a minion's key.
+/// Lets a state report what the masters say about a minion's key, and whether one is connected.
 pub(crate) fn attach_minion(state: &mut ApiState, minion: MinionHandle) {
-    let status = move || Map::from_iter([("key", minion.standing().word())]);
+    let status = move || {
+        let mut status = Map::from_iter([("key", minion.standing().word())]);
+        status.insert("connected", minion.is_connected());
+        status
+    };
     state.status.push(("minion", Arc::new(status)));
 }
 

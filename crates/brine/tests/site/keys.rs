@@ -3,6 +3,7 @@
 use std::fs;
 
 use brine_wire::Value;
+use rustix::process::Signal;
 
 use crate::site::{Site, at, wait_until};
 
@@ -60,6 +61,29 @@ fn a_key_waits_and_is_accepted_deleted_rejected_and_denied() {
         let left = site.run(&["salt-key", "-l", "den"]);
         assert_eq!(left.stdout, "Denied Keys:\nm1\n", "{left:?}");
     }
+}
+
+#[test]
+fn who_sends_events_is_told_that_the_master_is_away() {
+    let mut site = Site::configured("tcp", "auto_accept: true\n");
+    site.start_master();
+    site.start_minion();
+    let send = ["send", "--node", "minion", "--to-master", "a/b", "{x: 1}"];
+    wait_until("the minion to be connected", || {
+        site.run(&send).stderr.is_empty()
+    });
+    let mut master = site.master.take().unwrap();
+    master.signal(Signal::TERM);
+    master.wait();
+    let kept = "brine: kept for the master: this minion has no connection to it now, and sends the event once it has one\n";
+    wait_until("the minion to notice that the master is away", || {
+        let left = site.run(&send);
+        assert_eq!(left.code, Some(0), "{left:?}");
+        left.stderr == kept
+    });
+    site.start_master();
+    let mut bus = site.master_bus();
+    assert_eq!(at(&bus.next("a/b"), "id"), &"m1".into());
 }
 
 #[test]

@@ -22,6 +22,7 @@ use brine_wire::{Map, Value};
 
 use self::acknowledged::Acknowledged;
 use self::lines::Queued;
+use super::late;
 use super::local_events;
 use crate::bus_location::{self, BusArgs, BusLocation};
 use crate::show;
@@ -76,6 +77,9 @@ pub(crate) struct Arguments {
 const MANY: &str = "send fires one event, or the lines of --stdin. Many events: \
     seq 100 | sed 's|.*|{\"tag\": \"my/tag\", \"data\": {\"n\": &}}|' | brine send --stdin. \
     Load and its figures: brine bench";
+
+/// What is said of an event for a master that is away.
+const AWAY: &str = "kept for the master: this minion has no connection to it now, and sends the event once it has one";
 
 /// When an event counts as fired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -133,16 +137,25 @@ impl Arguments {
         let Ok(Some(mut minion)) = local_events::connect(minion) else {
             return Ok(());
         };
-        let Ok(Value::Map(status)) = minion.status(Some(self.timeout)) else {
-            return Ok(());
+        let status = late::ask(&mut minion, self.timeout, |minion| {
+            minion.status(Some(self.timeout))
+        });
+        let status = match status {
+            Ok(Value::Map(status)) => status,
+            Err(error @ LocalError::TimedOut { .. }) => {
+                show::complain(&format_args!("{error}. The event waits there"));
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
-        let key = status
-            .get("minion")
-            .and_then(|part| part.as_map()?.get("key")?.as_str());
+        let part = status.get("minion").and_then(Value::as_map);
+        let key = part.and_then(|part| part.get("key")?.as_str());
+        let is_away = part.is_some_and(|part| part.get("connected") == Some(&Value::Bool(false)));
         let standing = key.and_then(Standing::named).unwrap_or(Standing::Good);
         match (standing, standing.notice()) {
             (Standing::Rejected, Some(notice)) => bail!("{notice}"),
             (_, Some(notice)) => show::complain(&notice),
+            (_, None) if is_away => show::complain(&AWAY),
             (_, None) => {}
         }
         Ok(())
