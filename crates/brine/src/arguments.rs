@@ -93,11 +93,37 @@ enum Command {
     Man(man::Arguments),
 }
 
+/// `brine help watch` is `brine watch --help`.
+pub(crate) fn help_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.first().is_some_and(|word| word == "help") {
+        words.remove(0);
+        words.push("--help".into());
+    }
+    words
+}
+
+/// The negative number that came where an option was expected, and the option before it, which takes it with `=`.
+fn negative_value(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_negative =
+        found.starts_with('-') && found[1..].starts_with(|c: char| c.is_ascii_digit());
+    let at = words.iter().position(|word| word.to_str() == Some(found))?;
+    let option = words.get(at.checked_sub(1)?)?.to_str()?;
+    (is_negative && option.starts_with('-'))
+        .then(|| format!("{found} as the value of {option}: {option}={found}"))
+}
+
 impl Cli {
     /// Reads the command line. A wrong one ends the program here, with a text and code 2.
     pub(crate) fn read(program: OsString, words: Vec<OsString>) -> Self {
-        let words = std::iter::once(program).chain(words);
-        Self::try_parse_from(words).unwrap_or_else(|mut error| {
+        let words: Vec<OsString> = std::iter::once(program).chain(words).collect();
+        Self::try_parse_from(&words).unwrap_or_else(|mut error| {
+            if let Some(tip) = negative_value(&error, &words) {
+                let tip = ContextValue::StyledStrs(vec![tip.into()]);
+                error.insert(ContextKind::Suggested, tip);
+            }
             let wrong = error.get(ContextKind::InvalidSubcommand);
             if let Some(ContextValue::String(wrong)) = wrong
                 && let Some(name) = salts_command_like(wrong)

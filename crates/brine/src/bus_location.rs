@@ -128,6 +128,9 @@ impl BusArgs {
         if self.config.is_some() && !path.exists() {
             bail!("--config {}: no such file", path.display());
         }
+        if self.config.is_some() && path.is_dir() {
+            bail!("{}", not_a_file(&path));
+        }
         if let Some(directory) = &self.config_dir {
             check_config_dir(directory, name)?;
         }
@@ -214,9 +217,24 @@ pub(crate) fn is_a_minions(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == "minion")
 }
 
+/// What to say to a directory in the place of a configuration file.
+pub(crate) fn not_a_file(path: &Path) -> String {
+    let path = path.display();
+    format!("--config {path}: expected a file, found a directory; for a directory: -c {path}")
+}
+
+/// What to say to a file in the place of a configuration directory.
+pub(crate) fn not_a_directory(path: &Path) -> String {
+    let path = path.display();
+    format!("{path}: expected a directory, found a file; for a file: --config {path}")
+}
+
 /// A directory that was named must have the node's configuration file, and this user must be able to read it: without
 /// it Salt's defaults hold, which lead to the machine's own master.
 pub(crate) fn check_config_dir(directory: &Path, name: &str) -> anyhow::Result<()> {
+    if directory.is_file() {
+        bail!("{}", not_a_directory(directory));
+    }
     if !directory.is_dir() {
         bail!("{}: no such directory", directory.display());
     }

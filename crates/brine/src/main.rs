@@ -36,6 +36,10 @@ fn main() -> ExitCode {
         let answered = brine_auth::pam_helper::run();
         return answered.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
     }
+    let words = match salt::personality(&program, &words) {
+        Some(_) => words,
+        None => arguments::help_as_option(words),
+    };
     let done = match salt::personality(&program, &words) {
         Some((personality, words)) => personality.run(words),
         None => arguments::Cli::read(program, words).run(),

@@ -88,6 +88,15 @@ impl SelectionArgs {
 
     fn try_compile(&self) -> anyhow::Result<Selection> {
         let kind = self.match_kind.match_type();
+        let is_empty = |(_, tags): &(&str, &Vec<String>)| tags.iter().any(String::is_empty);
+        if let Some((option, _)) = [("", &self.tags), ("--exclude: ", &self.exclude)]
+            .iter()
+            .find(|one| is_empty(one))
+        {
+            anyhow::bail!(
+                "{option}a tag is empty: no event has such a tag; for every event, leave it out"
+            );
+        }
         let patterns = self.tags.iter().map(|tag| TagMatch::new(kind, tag));
         Ok(Selection {
             tags: TagFilter::new(kind, &self.tags, &self.exclude)?,

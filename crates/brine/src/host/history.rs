@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use brine_config::{Age, Brine, SyncOption};
 use brine_log::history::{
     History, HistoryConfig, HistoryReader, OpenError, PreparedHistory, Read, Retention, Sync,
@@ -51,6 +51,9 @@ pub(crate) fn prepare(
             tracing::error!("{error}; the bus runs without history");
             Ok(None)
         }
+        Err(error @ OpenError::InUse { .. }) => Err(anyhow!(
+            "{error}; stop that one, or give this one a directory of its own: brine: {{history: {{directory: …}}}}, or --history"
+        )),
         Err(error) => Err(error.into()),
     }
 }

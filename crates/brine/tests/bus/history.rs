@@ -133,6 +133,9 @@ fn two_buses_cannot_share_a_history() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    let expected = format!("in use by process {}", bus.pid());
+    let expected = format!(
+        "in use by process {}; stop that one, or give this one",
+        bus.pid()
+    );
     assert!(error.contains(&expected), "{error}");
 }

@@ -53,7 +53,7 @@ pub(crate) struct FormArgs {
     /// Run this shell command for each event, one after the other, instead of printing it: the event is on
     /// its stdin as JSON, its fields in BRINE_TAG, BRINE_MINION, BRINE_FUN, BRINE_JID, BRINE_OK,
     /// BRINE_SEQ and BRINE_LINE. It has 30 s
-    #[arg(long, value_name = "CMD", conflicts_with = "form")]
+    #[arg(long, value_name = "CMD", conflicts_with = "form", value_parser = shell_command)]
     pub(crate) exec: Option<String>,
     /// Print the sequence number; in JSON also position and time of arrival
     #[arg(long)]
@@ -81,6 +81,13 @@ pub(crate) enum FormName {
     Raw,
     /// The tag alone
     Tags,
+}
+
+fn shell_command(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("expected a shell command, found nothing".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 impl FormArgs {
