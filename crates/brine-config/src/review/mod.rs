@@ -4,6 +4,7 @@
 
 mod danger;
 mod returners;
+mod values;
 
 use std::path::Path;
 
@@ -79,7 +80,7 @@ pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark
         );
         remarks.extend(danger::remarks(role, loaded, &place));
         remarks.extend(clashes(role, &loaded.opts, &place));
-        remarks.extend(words(&loaded.opts, &place));
+        remarks.extend(values::remarks(&loaded.opts, &place));
         let sinks = match role {
             Role::Master => loaded.master_sinks().err(),
             Role::Minion | Role::Client => None,
@@ -294,33 +295,6 @@ fn given_twice(places: &[Place]) -> Vec<Remark> {
                 place: Some((*place).clone()),
                 text: format!("option {} is also set at {earlier}", place.option),
                 remedy: "the later one counts (of included files mappings and lists are merged); keep one".to_owned(),
-            });
-        }
-    }
-    remarks
-}
-
-/// Words that are none of those an option may be.
-fn words(opts: &Opts, place: Find<'_>) -> Vec<Remark> {
-    const LEVELS: &str =
-        "all, garbage, trace, debug, profile, info, warning, error, critical, quiet";
-    const HASHES: &str = "md5, sha1, sha224, sha256, sha384, sha512";
-    let mut remarks = Vec::new();
-    for (name, words, severity) in [
-        // Salt logs by its default then.
-        ("log_level", LEVELS, Severity::Warning),
-        ("log_level_logfile", LEVELS, Severity::Warning),
-        ("hash_type", HASHES, Severity::Error),
-    ] {
-        let found = opts.get(name).and_then(Value::as_str).unwrap_or_default();
-        let is_one = words.split(", ").any(|word| word == found.to_lowercase());
-        if !found.is_empty() && !is_one {
-            remarks.push(Remark {
-                severity,
-                kind: "wrong-value",
-                place: place(name),
-                text: format!("option {name}: unknown value {found}"),
-                remedy: format!("write one of {words}"),
             });
         }
     }

@@ -109,3 +109,30 @@ fn words_that_no_option_knows_are_found() {
     Warning wrong-value master:2 option log_level: unknown value loud; write one of all, garbage, trace, debug, profile, info, warning, error, critical, quiet
     "#);
 }
+
+#[test]
+fn values_and_shapes_that_no_option_has_are_found() {
+    let text = "ipc_mode: foo\nnodegroups: [a]\nlog_granular_levels: {salt: loud}\nfile_roots: {base: /srv/salt}\n\
+                publisher_acl: {fred: test.ping}\nbackup_mode: yes\nstate_output: Terse\nsyndic_failover: last\n";
+    insta::assert_snapshot!(reviewed(text), @r#"
+    Warning wrong-value master:2 option ipc_mode: unknown value foo; write one of ipc, tcp
+    Warning wrong-value master:7 option backup_mode: unknown value True; write one of minion, master, both
+    Warning wrong-value master:9 option syndic_failover: unknown value last; write one of random, ordered
+    Warning wrong-value master:3 option nodegroups: expected a mapping of names to targets, such as {web: 'web* or G@role:web', db: [db1, db2]}; correct it: Salt ignores what has another shape, or fails over it
+    Warning wrong-value master:4 option log_granular_levels: expected a mapping of loggers to levels, such as {salt.loader: debug}; correct it: Salt ignores what has another shape, or fails over it
+    Warning wrong-value master:5 option file_roots: expected a mapping of environments to lists of directories, such as {base: [/srv/salt]}; correct it: Salt ignores what has another shape, or fails over it
+    Warning wrong-value master:6 option publisher_acl: expected a mapping of users to lists of functions, such as {fred: [test.ping]}; correct it: Salt ignores what has another shape, or fails over it
+    Note ignored-option master:4 option log_granular_levels is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:7 option backup_mode is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:9 option syndic_failover is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
+    "#);
+    let right = "ipc_mode: tcp\nnodegroups: {a: 'web*', b: [x, y]}\nlog_granular_levels: {salt: debug}\nfile_client: local\n\
+                 pillar_roots: {base: [/srv/pillar]}\nschedule: {enabled: true, x: {function: test.ping}}\n\
+                 beacons: {load: [{interval: 10}]}\next_pillar: [{cmd_yaml: cat x}]\nengines: [slack, {sqs: {}}]\n";
+    assert!(
+        !reviewed(right).contains("wrong-value"),
+        "{}",
+        reviewed(right)
+    );
+    assert!(!reviewed("nodegroups: [{a: 'web*'}]\n").contains("wrong-value"));
+}

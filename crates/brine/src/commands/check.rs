@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use brine_api::Acl;
+use brine_bus::address::Node;
 use brine_config::{ConfigError, Environment, Loaded, Opts, Place, Role, Severity, review};
+use brine_node::BusAddressError;
 use brine_node::master::MasterOptions;
 use brine_node::minion::MinionOptions;
 use brine_node::options::OptionsError;
 use brine_reactor::Problem;
 
 use super::findings::{Finding, ShowArgs};
-use crate::bus_location::{NodeKind, is_a_minions};
+use crate::bus_location::{self, NodeKind, is_a_minions};
 use crate::daemon::account;
 use crate::daemon::syslog::SyslogAddress;
 use crate::host::faults;
@@ -90,6 +92,12 @@ impl Arguments {
             None if self.config.is_some() => vec![Role::Master],
             None => vec![Role::Master, Role::Minion],
         };
+        if let Some(file) = self.config.as_ref().filter(|file| file.is_dir()) {
+            bail!("{}", bus_location::not_a_file(file));
+        }
+        if let Some(file) = self.config_dir.as_ref().filter(|file| file.is_file()) {
+            bail!("{}", bus_location::not_a_directory(file));
+        }
         let file = |role: Role| match (&self.config, &self.config_dir) {
             (Some(file), _) => file.clone(),
             (None, Some(directory)) => directory.join(match role {
@@ -121,6 +129,7 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
     if let Some(loaded) = &loaded {
         findings.extend(of_node(role, file, loaded));
+        findings.extend(of_sockets(role, file, loaded));
         findings.extend(of_user(role, file, loaded));
         findings.extend(of_permissions(role, file, loaded));
         findings.extend(of_logs(role, file, loaded));
@@ -168,6 +177,38 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
             None => return findings,
         }
     }
+}
+
+/// Sockets of the bus that cannot be there: paths that are too long for Linux, ports that are none.
+fn of_sockets(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+    let node = match role {
+        // What is wrong with the id or hash_type is said already.
+        Role::Minion => bus_location::own_minion(&loaded.opts).ok()?,
+        Role::Master | Role::Client => Node::Master,
+    };
+    let places = Opts::places(role, file, &Environment::current());
+    let Err(error) = bus_location::address(&loaded.opts, &node, None) else {
+        return moved_sockets(loaded, &places);
+    };
+    let option = match error.downcast_ref() {
+        Some(BusAddressError::Port { option, .. }) => option,
+        _ => "sock_dir",
+    };
+    let remedy = "correct the option: neither Brine nor Salt starts with it";
+    let finding = Finding::error("wrong-value", place_of(option, &places));
+    Some(finding.says(crate::show::one_line(&error), remedy))
+}
+
+/// A `sock_dir` so long that Salt's rule puts the sockets into `cachedir`.
+fn moved_sockets(loaded: &Loaded, places: &[Place]) -> Option<Finding> {
+    let used = loaded.opts.text("sock_dir").ok()?;
+    let is_set = places.iter().any(|place| place.option == "sock_dir");
+    (is_set && used.ends_with("/.salt-unix")).then(|| {
+        Finding::warning("wrong-value", place_of("sock_dir", places)).says(
+            format!("sock_dir is longer than cachedir by more than 10 characters: Salt and Brine use {used} instead"),
+            "write a shorter one",
+        )
+    })
 }
 
 /// Where the value of an option is that takes effect; the option's name, if it is in no file.

@@ -258,6 +258,100 @@ fn bench_loads_a_bus_in_use_only_with_live() {
     assert!(event.starts_with(r#"{"tag": "brine/bench/"#), "{event}");
 }
 
+#[test]
+fn slips_of_a_newcomer_are_answered_with_what_to_do() {
+    let place = Bus::absent();
+    let directory = place.path("");
+    let file = place.path("master");
+    for (words, code, says) in [
+        (
+            &["watch", "-c", &file][..],
+            1,
+            "expected a directory, found a file; for a file: --config /",
+        ),
+        (
+            &["watch", "--config", &directory],
+            1,
+            "expected a file, found a directory; for a directory: -c /",
+        ),
+        (
+            &["check", "-c", &file],
+            1,
+            "expected a directory, found a file; for a file: --config /",
+        ),
+        (
+            &["check", "--config", &directory],
+            1,
+            "expected a file, found a directory; for a directory: -c /",
+        ),
+        (
+            &["watch", ""],
+            2,
+            "a tag is empty: no event has such a tag; for every event, leave it out",
+        ),
+        (
+            &["history", "a/*", "-x", ""],
+            2,
+            "--exclude: a tag is empty",
+        ),
+        (
+            &["watch", "--exec", " "],
+            2,
+            "expected a shell command, found nothing",
+        ),
+        (
+            &["watch", "-n", "-5"],
+            2,
+            "tip: -5 as the value of -n: -n=-5",
+        ),
+    ] {
+        let left = run(&mut brine(words), "");
+        assert_eq!(left.code, Some(code), "{words:?}: {left:?}");
+        assert!(left.stderr.contains(says), "{words:?}: {left:?}");
+    }
+    for (words, same) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "watch"], &["watch", "--help"]),
+        (&["help", "consumer", "add"], &["consumer", "add", "--help"]),
+        (&["help", "salt-key"], &["salt-key", "--help"]),
+    ] {
+        assert_eq!(
+            run(&mut brine(words), ""),
+            run(&mut brine(same), ""),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
+fn check_finds_sockets_that_cannot_be() {
+    let place = Bus::absent();
+    let file = place.path("long");
+    let long = "x".repeat(100);
+    for (text, severity, says) in [
+        (
+            format!("root_dir: /tmp/{long}\n"),
+            "error",
+            "master_event_pull.ipc",
+        ),
+        (
+            format!("sock_dir: /tmp/{long}\n"),
+            "warning",
+            "/.salt-unix instead",
+        ),
+        (
+            "ipc_mode: tcp\ntcp_master_pub_port: 99999\n".to_owned(),
+            "error",
+            "tcp_master_pub_port",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let left = run(&mut brine(&["check", "--config", &file]), "");
+        let is_of = |line: &&str| line.starts_with(severity) && line.contains(says);
+        assert_eq!(left.stdout.lines().filter(is_of).count(), 1, "{left:?}");
+    }
+}
+
 /// Without its file Salt's defaults would hold, and the command would be about the machine's own
 /// master.
 #[test]
