@@ -434,5 +434,12 @@ mod tests {
         assert!(!format!("{authority:?}").contains("hunter2"));
         assert!(!format!("{:?}", login("fred", "hunter2", "x")).contains("hunter2"));
         assert!(Login::from_map(&[("username", "fred")].into_iter().collect()).is_none());
+        for name in ["", "a\nb", "a\u{1b}[31mb", "a\0"] {
+            let fields = [("username", name), ("password", "a\nb"), ("eauth", "file")];
+            assert!(
+                Login::from_map(&fields.into_iter().collect()).is_none(),
+                "{name:?}"
+            );
+        }
     }
 }

@@ -22,7 +22,8 @@ pub struct Login {
 }
 
 impl Login {
-    /// Reads the fields of a request; `None` without back end, user and password, or if one is absurdly long.
+    /// Reads the fields of a request; `None` without back end, user and password, if one is absurdly long, or if a name has
+    /// control characters, which logs would show.
     #[must_use]
     pub fn from_map(map: &Map) -> Option<Self> {
         let text = |key| match map.get(key)? {
@@ -30,13 +31,14 @@ impl Login {
             Value::Int(number) => Some(number.to_string()),
             _ => None,
         };
+        let name = |key| text(key).filter(|name| !name.contains(char::is_control));
         let seconds = match map.get("token_expire") {
             Some(Value::Int(seconds)) => u64::try_from(*seconds).ok(),
             _ => None,
         };
         Some(Self {
-            eauth: text("eauth")?,
-            username: text("username").filter(|name| !name.is_empty())?,
+            eauth: name("eauth")?,
+            username: name("username").filter(|name| !name.is_empty())?,
             password: Zeroizing::new(text("password")?),
             token_expire: seconds.map(Duration::from_secs),
         })
