@@ -221,6 +221,14 @@ impl TokenStore {
         (token.token == text).then_some(token)
     }
 
+    /// Whether there is a file for a text; `None` where that cannot be told.
+    #[must_use]
+    pub fn has(&self, text: &str) -> Option<bool> {
+        fs::read_dir(&self.directory).ok()?;
+        let mut layouts = [TokenLayout::Cache, TokenLayout::Bare].into_iter();
+        Some(is_token(text) && layouts.any(|layout| self.path(text, layout).exists()))
+    }
+
     /// Removes a token.
     pub fn remove(&self, text: &str) {
         if is_token(text) {
@@ -288,6 +296,10 @@ mod tests {
         cache.keep(&token(&one)).unwrap();
         bare.keep(&token(&two)).unwrap();
         for store in [&cache, &bare] {
+            assert_eq!(
+                (store.has(&one), store.has("ab")),
+                (Some(true), Some(false))
+            );
             assert_eq!(store.find(&one), Some(token(&one)));
             assert_eq!(store.find(&two), Some(token(&two)));
         }
@@ -307,6 +319,7 @@ mod tests {
         fs::write(directory.path().join("secret"), b"\x80").unwrap();
         let tokens = directory.path().join("tokens");
         let store = TokenStore::new(&tokens, TokenLayout::Bare, "sha256");
+        assert_eq!(store.has("05a3"), None, "there is no directory");
         for text in [
             "",
             ".",

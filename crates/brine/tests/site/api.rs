@@ -154,13 +154,26 @@ fn the_api_runs_beside_a_real_master() {
     a_refused_function_is_no_failed_login(&api);
     let denied = site.path("m/pki/minions_denied");
     fs::copy(site.path("m/pki/minions/m1"), denied.join("m2")).unwrap();
-    let make = |more: &str| {
-        let login = r#""username": "fred", "password": "hunter2", "eauth": "sharedsecret""#;
-        api.post("", "/keys", &format!(r#"{{"mid": "m2", {login}{more}}}"#))
-            .code
+    let make = |id: &str, user: &str, password: &str, more: &str| {
+        let login =
+            format!(r#""username": "{user}", "password": "{password}", "eauth": "sharedsecret""#);
+        api.post("", "/keys", &format!(r#"{{"mid": "{id}", {login}{more}}}"#))
     };
-    assert_eq!(make(""), 409);
-    assert_eq!(make(r#", "force": true"#), 200);
+    assert_eq!(make("m2", "fred", "hunter2", "").code, 409);
+    // Whoever may not make keys learns nothing of those that are there.
+    for (user, password) in [("ann", "hunter2"), ("fred", "wrong")] {
+        let (refused, other) = (
+            make("m2", user, password, ""),
+            make("m3", user, password, ""),
+        );
+        assert_eq!(refused.code, 401, "{}", refused.text);
+        let body = |answer: &Answer| answer.text.split_once("\r\n\r\n").unwrap().1.to_owned();
+        assert_eq!(body(&refused), body(&other));
+    }
+    assert_eq!(
+        make("m2", "fred", "hunter2", r#", "force": true"#).code,
+        200
+    );
     // There is no such minion to wait for.
     for state in ["minions", "minions_denied"] {
         fs::remove_file(site.path(&format!("m/pki/{state}/m2"))).unwrap();

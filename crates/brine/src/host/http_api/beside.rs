@@ -26,8 +26,8 @@ use super::gate::Gate;
 use super::own::{BUSY, fun, not_available, of_batch, reply_value, started, where_it_is};
 use crate::{bus_location, clock};
 
-/// How long the bus may take to accept the connection.
-const FIND_BUS: Duration = Duration::from_secs(1);
+/// How long the bus of a master that runs may take to accept the connection: a busy one of Salt takes seconds.
+const FIND_BUS: Duration = Duration::from_secs(10);
 /// How long a master may take to start a runner function: it makes a process that loads all modules.
 const START: Duration = Duration::from_secs(30);
 
@@ -40,6 +40,8 @@ pub(crate) struct BesideMaster {
     liveness: Vec<PathBuf>,
     /// For logging out: masters of Salt do not remove tokens when asked.
     tokens: Vec<TokenStore>,
+    /// The master keeps all tokens in these files.
+    has_all_tokens: bool,
     /// `rest_timeout`: how long a runner function may take.
     timeout: Duration,
     /// Where logins wait: a master knows no client's address.
@@ -72,6 +74,17 @@ impl BesideMaster {
                     .into(),
             },
             tokens,
+            has_all_tokens: opts
+                .text("eauth_tokens")
+                .is_ok_and(|store| store == "localfs")
+                && opts.text("cache").is_ok_and(|cache| cache == "localfs")
+                && [
+                    "eauth_tokens.cache_driver",
+                    "eauth_tokens.cluster_id",
+                    "cluster_id",
+                ]
+                .iter()
+                .all(|name| opts.text(name).is_err()),
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or(300)),
             gate: Gate::default(),
             jobs: Jobs::of(opts)?,
@@ -197,8 +210,14 @@ impl BesideMaster {
     }
 
     async fn open(&self) -> Result<LocalClient, OperatorError> {
-        let opened = LocalClient::open(self.client.clone()).await;
-        opened.map_err(client_error)
+        let until = Instant::now() + FIND_BUS;
+        loop {
+            match LocalClient::open(self.client.clone()).await {
+                // It has tried for a second.
+                Err(ClientError::NoMaster) if Instant::now() < until && self.is_running() => {}
+                opened => return opened.map_err(client_error),
+            }
+        }
     }
 
     /// Asks the master's request port.
@@ -332,23 +351,28 @@ impl BesideMaster {
     async fn wheel(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let called = arguments::call(fields);
         let fun = fun(fields)?;
-        if fun == "key.gen_accept" && self.has_denied_key(&called) {
-            self.user(by).await?;
-            // What masters answer for an id that has a key.
-            let data = Map::from_iter([
-                ("return", Value::from(Map::new())),
-                ("success", true.into()),
-            ]);
-            return Ok(Map::from_iter([("data", data)]).into());
+        if fun == GEN_ACCEPT && self.has_denied_key(&called) {
+            return self.deny_key(by).await;
         }
-        let mut load = called.keyword;
-        if !called.positional.is_empty() {
-            load.insert("arg", called.positional);
-            load.insert("kwarg", Map::new());
+        self.call(wheel_load(&fun, called), by).await
+    }
+
+    /// What masters answer for an id that has a key, once this one has let the caller call the function: nobody else
+    /// learns that there is a key. Called without its arguments, it fails and changes nothing.
+    async fn deny_key(&self, by: &Credential) -> Result<Value, OperatorError> {
+        let nothing = Arguments {
+            positional: Vec::new(),
+            keyword: Map::new(),
+        };
+        match self.call(wheel_load(GEN_ACCEPT, nothing), by).await {
+            Ok(_) | Err(OperatorError::Invalid(_)) => {}
+            Err(refused) => return Err(refused),
         }
-        load.insert("fun", fun);
-        load.insert("cmd", "wheel");
-        self.call(load, by).await
+        let data = Map::from_iter([
+            ("return", Value::from(Map::new())),
+            ("success", true.into()),
+        ]);
+        Ok(Map::from_iter([("data", data)]).into())
     }
 
     /// Whether the id in the arguments of `key.gen_accept` has a denied key that is not to be replaced.
@@ -377,6 +401,11 @@ impl Operator for BesideMaster {
             let mut found = self.tokens.iter().filter_map(|store| store.find(text));
             if let Some(token) = found.find(|token| token.expire > now) {
                 return Some(token);
+            }
+            // Strangers send any number of texts that are none: they cost the master nothing.
+            let is_known_to_lack = |store: &TokenStore| store.has(text) == Some(false);
+            if self.has_all_tokens && self.tokens.iter().all(is_known_to_lack) {
+                return None;
             }
             let load: Map = [("cmd", "get_token"), ("token", text)]
                 .into_iter()
@@ -448,6 +477,9 @@ impl Jobs {
     }
 }
 
+const GEN_ACCEPT: &str = "key.gen_accept";
+/// What proves who asks.
+const CREDENTIALS: [&str; 4] = ["token", "eauth", "username", "password"];
 const LOCAL_CACHE: &str = "local_cache";
 const CANNOT_TELL: &str = "whose job has this jid cannot be told here, since the master's job cache cannot be read; leave \
     out \"jid\"";
@@ -458,6 +490,22 @@ fn is_not_available(fun: &str, data: &Map) -> bool {
     let why = field::text(data, "return").unwrap_or_default().trim_end();
     data.get("success") == Some(&false.into())
         && why.ends_with(&format!("'{fun}' is not available."))
+}
+
+/// The request to call a wheel function.
+fn wheel_load(fun: &str, called: Arguments) -> Map {
+    let mut load = called.keyword;
+    if !called.positional.is_empty() {
+        load.insert("arg", called.positional);
+        load.insert("kwarg", Map::new());
+    }
+    // The master would take it for what proves who asks, and answer another than we count the attempt for.
+    for name in CREDENTIALS {
+        load.remove(name);
+    }
+    load.insert("fun", fun);
+    load.insert("cmd", "wheel");
+    load
 }
 
 /// Adds to a load what proves who asks.
@@ -517,5 +565,27 @@ fn client_error(error: ClientError) -> OperatorError {
             None => OperatorError::Failed(text),
         },
         other => OperatorError::Failed(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_argument_of_a_wheel_function_proves_who_asks() {
+        let keyword = [
+            ("match", "m1"),
+            ("token", "05a3"),
+            ("eauth", "pam"),
+            ("cmd", "x"),
+        ];
+        let called = Arguments {
+            positional: Vec::new(),
+            keyword: keyword.into_iter().collect(),
+        };
+        let load = wheel_load("key.accept", called);
+        let expected = [("match", "m1"), ("cmd", "wheel"), ("fun", "key.accept")];
+        assert_eq!(load, expected.into_iter().collect());
     }
 }
