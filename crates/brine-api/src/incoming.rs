@@ -9,12 +9,17 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{HOST, HeaderMap, ORIGIN, TRANSFER_ENCODING};
 use hyper::http::uri::Authority;
 use hyper::{Request, Version};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::ApiError;
 
 /// How long a client may take between two pieces of a body that it announced as whole.
 const BETWEEN_PIECES: Duration = Duration::from_secs(30);
+
+/// How long it may take for all of it.
+const WHOLE: Duration = Duration::from_secs(300);
+/// What a body may have that is not counted, in bytes: about as much as a head.
+const SMALL: usize = 16 << 10;
 
 /// The next piece of a request's body; `None` at its end.
 pub(crate) async fn piece(body: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
@@ -75,15 +80,37 @@ fn is_host(host: &[u8]) -> bool {
 }
 
 /// All of a request's body.
-pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn whole(body: Incoming, limit: usize) -> Result<Bytes, ApiError> {
+    admitted(body, limit, || Some(())).await
+}
+
+/// All of a request's body. If it is large, `enter` decides whether it is read, and counts it until it has come.
+pub(crate) async fn admitted<H>(
+    mut body: Incoming,
+    limit: usize,
+    enter: impl FnOnce() -> Option<H>,
+) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::BodyTooLarge { limit };
-    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
         return Err(too_large());
     }
+    let (mut enter, mut held) = (Some(enter), None);
+    let mut count = |size: usize| {
+        if size > SMALL
+            && let Some(enter) = enter.take()
+        {
+            held = Some(enter().ok_or(ApiError::TooMany)?);
+        }
+        Ok(())
+    };
+    count(announced)?;
+    let until = Instant::now() + WHOLE;
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     loop {
-        let piece = timeout(BETWEEN_PIECES, piece(&mut body));
+        let next = until.min(Instant::now() + BETWEEN_PIECES);
+        let piece = timeout_at(next, piece(&mut body));
         match piece.await.map_err(|_| ApiError::BodyTimeout)? {
             None if all.is_empty() => return Ok(first),
             None => return Ok(all.freeze()),
@@ -96,8 +123,10 @@ pub(crate) async fn whole(mut body: Incoming, limit: usize) -> Result<Bytes, Api
             }
             Some(Err(error)) => return Err(broken(&error)),
         }
-        if first.len().max(all.len()) > limit {
+        let size = first.len().max(all.len());
+        if size > limit {
             return Err(too_large());
         }
+        count(size)?;
     }
 }

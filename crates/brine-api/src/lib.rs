@@ -39,6 +39,7 @@ pub mod rest;
 mod router;
 mod run;
 mod salt_exporter;
+mod seldom;
 mod sinks;
 mod state;
 mod status;

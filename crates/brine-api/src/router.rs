@@ -46,7 +46,7 @@ pub(crate) async fn respond(
             // It may quote what was sent.
             let text = error.to_string();
             let text = rest::blanked(&text);
-            tracing::debug!(peer = %context.peer(), path = context.path(), err = %text, "request refused");
+            tracing::debug!(peer = %context.peer(), path = context.path(), err = ?text, "request refused");
             let mut response = context.refuse(&error);
             context.decorate(response.headers_mut());
             if closes {
@@ -99,7 +99,9 @@ fn check_address(context: &Context) -> Result<(), RestError> {
     let ips = &context.state.options.authorized_ips;
     let address = context.peer().ip().to_canonical().to_string();
     if !ips.is_empty() && !ips.contains(&address) {
-        tracing::warn!(%address, "refused: authorized_ips does not list this address");
+        if context.state.foreign_addresses.may_be_told() {
+            tracing::warn!(%address, "refused: authorized_ips does not list this address");
+        }
         return Err(RestError::Forbidden("Bad IP".into()));
     }
     Ok(())

@@ -5,16 +5,19 @@ use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::body::ResponseBody;
 use crate::connection::{Connection, Io, TakeOver};
@@ -100,6 +103,8 @@ pub(super) async fn serve_http2(
 ) {
     /// The most requests of one connection at a time.
     const MOST_STREAMS: u32 = 64;
+    /// How long an idle client has to take leave.
+    const LAST_WORD: Duration = Duration::from_secs(1);
     let service = Handler {
         state: Arc::clone(state),
         transport: Transport {
@@ -109,7 +114,32 @@ pub(super) async fn serve_http2(
         },
         slot: Slot::default(),
     };
+    let (asked, open) = (Arc::new(AtomicU64::new(0)), Arc::new(()));
+    let (seen, is_open) = (Arc::clone(&asked), Arc::downgrade(&open));
+    let service = service_fn(move |request| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let (answer, open) = (service.call(request), Arc::clone(&open));
+        async move {
+            answer
+                .await
+                .map(|answer| answer.map(|body| Counted { body, _open: open }))
+        }
+    });
     let limits = &state.options.limits;
+    let idle = limits.head_timeout;
+    // A client that answers pings and asks nothing, or has not even begun to speak HTTP.
+    let is_idle = async move {
+        let mut before = None;
+        loop {
+            let now = seen.load(Ordering::Relaxed);
+            // The service itself has one.
+            if is_open.strong_count() <= 1 && before == Some(now) {
+                return;
+            }
+            before = Some(now);
+            sleep(idle).await;
+        }
+    };
     let head_bytes = u32::try_from(limits.head_bytes).unwrap_or(u32::MAX);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -126,10 +156,41 @@ pub(super) async fn serve_http2(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = is_idle => {
+            connection.as_mut().graceful_shutdown();
+            // It may be busy with a client that says nothing.
+            timeout(LAST_WORD, connection).await.unwrap_or(Ok(()))
+        }
     };
     drop(held);
     if let Err(error) = ended {
         tracing::debug!(%peer, err = %error, "HTTP API: connection ended");
+    }
+}
+
+/// The body of an answer, which counts as long as it is sent.
+struct Counted {
+    body: ResponseBody,
+    _open: Arc<()>,
+}
+
+impl Body for Counted {
+    type Data = <ResponseBody as Body>::Data;
+    type Error = <ResponseBody as Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

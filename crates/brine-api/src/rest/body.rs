@@ -3,10 +3,13 @@
 use brine_config::yaml;
 use brine_wire::{Map, Value, json};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
 
+use super::context::Context;
 use super::error::RestError;
 use crate::incoming;
+use crate::limits::Holder;
 use crate::query::decode_lossy;
 
 /// The most pairs of a form.
@@ -62,10 +65,11 @@ impl Form {
 
 /// Reads the body of a request.
 pub(crate) async fn read(
-    headers: &HeaderMap,
+    context: &Context,
+    head: &Parts,
     incoming: Incoming,
-    limit: usize,
 ) -> Result<Parsed, RestError> {
+    let headers = &head.headers;
     let is_empty = match headers.get(CONTENT_LENGTH) {
         Some(length) => length == "0",
         None => {
@@ -88,7 +92,9 @@ pub(crate) async fn read(
     let form = form.ok_or(RestError::NotAcceptable(
         "Content type not supported".into(),
     ))?;
-    let bytes = incoming::whole(incoming, limit).await?;
+    let state = &context.state;
+    let enter = || state.bodies.enter(Holder::of(context.peer().ip()));
+    let bytes = incoming::admitted(incoming, state.options.limits.body_bytes, enter).await?;
     parse(form, &bytes)
 }
 

@@ -72,8 +72,7 @@ pub(super) async fn read(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Vec<Map>, RestError> {
-    let limit = context.state.options.limits.body_bytes;
-    let chunks = body::lowstate(body::read(&head.headers, incoming, limit).await?.value)?;
+    let chunks = body::lowstate(body::read(context, head, incoming).await?.value)?;
     if chunks.len() > MAX_CHUNKS {
         return Err(RestError::BadRequest(
             "Too many commands in one request".into(),

@@ -115,7 +115,7 @@ impl Context {
             [first, ..] if TOKEN_PATHS.contains(&first.as_str()) => format!("/{first}"),
             _ => match blanked(&query::decode_path(path)) {
                 Cow::Borrowed(_) => path.to_owned(),
-                Cow::Owned(blanked) => blanked,
+                Cow::Owned(blanked) => blanked.escape_debug().to_string(),
             },
         };
         Self {

@@ -141,6 +141,10 @@ impl From<ApiError> for RestError {
         match error {
             ApiError::BodyTooLarge { limit } => Self::BodyTooLarge { limit },
             ApiError::BodyTimeout => Self::BodyTimeout,
+            // Nobody knows when one of them ends.
+            ApiError::TooMany => Self::TooMany {
+                wait: Duration::from_secs(1),
+            },
             ApiError::Forbidden(text) => Self::Forbidden(text.into()),
             other => Self::BadRequest(other.to_string().into()),
         }

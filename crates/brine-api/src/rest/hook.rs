@@ -46,8 +46,7 @@ pub(super) async fn post(
             ));
         }
     }
-    let limit = context.state.options.limits.body_bytes;
-    let parsed = body::read(&head.headers, incoming, limit).await?;
+    let parsed = body::read(context, head, incoming).await?;
     context.check_accept()?;
     let post = parsed.value.filter(Value::is_true);
     let mut data = Map::new();

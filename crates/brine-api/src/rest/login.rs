@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::answer::Answer;
 use super::body;
+use super::commands;
 use super::context::{Context, X_AUTH_TOKEN};
 use super::error::RestError;
 use super::operator::OperatorError;
@@ -36,11 +37,12 @@ pub(super) async fn post(
     incoming: Incoming,
 ) -> Result<Answer, RestError> {
     let fields = credentials(context, head, incoming).await?;
-    let user = fields.get("username").and_then(Value::as_str);
+    let login = Login::from_map(&fields);
+    let user = login.as_ref().map(|login| login.username.as_str());
     if !is_address_permitted(context, user.unwrap_or_default()) {
         return Err(RestError::NotLoggedIn);
     }
-    let token = log_in(context, &fields).await?;
+    let token = log_in(context, login).await?;
     let opened = context.state.sessions.open(&token);
     let (text, session) = opened.map_err(|error| RestError::Unforeseen(error.to_string()))?;
     tracing::info!(peer = %context.peer(), user = %session.subject().user, eauth = %token.eauth, "logged in");
@@ -78,13 +80,7 @@ pub(super) async fn token(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Answer, RestError> {
-    let parsed = body::read(
-        &head.headers,
-        incoming,
-        context.state.options.limits.body_bytes,
-    )
-    .await?;
-    let chunks = body::lowstate(parsed.value)?;
+    let chunks = commands::read(context, head, incoming).await?;
     let mut tokens = Vec::new();
     for fields in chunks {
         if ["username", "password", "eauth"]
@@ -95,7 +91,8 @@ pub(super) async fn token(
                 "Require \"username\", \"password\", and \"eauth\" params".into(),
             ));
         }
-        tokens.push(log_in(context, &fields).await?.to_map().into());
+        let token = log_in(context, Login::from_map(&fields)).await?;
+        tokens.push(token.to_map().into());
     }
     Ok(context.answer(StatusCode::OK, &Value::Array(tokens)))
 }
@@ -120,8 +117,7 @@ async fn credentials(
     head: &Parts,
     incoming: Incoming,
 ) -> Result<Map, RestError> {
-    let limit = context.state.options.limits.body_bytes;
-    let parsed = body::read(&head.headers, incoming, limit).await?;
+    let parsed = body::read(context, head, incoming).await?;
     if !context.state.operator.is_running() {
         return Err(RestError::NoMaster);
     }
@@ -140,10 +136,10 @@ fn no_login() -> RestError {
 }
 
 /// Asks the master. A failure takes its time, so that nothing can be learnt from how long.
-pub(super) async fn log_in(context: &Context, fields: &Map) -> Result<Token, RestError> {
+async fn log_in(context: &Context, login: Option<Login>) -> Result<Token, RestError> {
     let until = Instant::now() + FAILURE;
     let counters = &context.state.counters;
-    let checked = match Login::from_map(fields) {
+    let checked = match login {
         Some(login) => {
             let operator = &context.state.operator;
             operator.log_in(login, context.peer().ip()).await
@@ -162,8 +158,10 @@ pub(super) async fn log_in(context: &Context, fields: &Map) -> Result<Token, Res
             Err(RestError::LoginFailed)
         }
         Err(OperatorError::TooMany { wait }) => {
-            tracing::warn!(peer = %context.peer(), "too many failed logins");
             counters.login_failed();
+            if context.state.limited_logins.may_be_told() {
+                tracing::warn!(peer = %context.peer(), "too many failed logins");
+            }
             Err(RestError::TooMany { wait })
         }
         Err(error) => Err(error.into()),

@@ -23,7 +23,7 @@ use crate::subject::{Origin, Subject};
 
 /// How long a session lives unused: Salt's ten hours.
 pub(super) const IDLE: Duration = Duration::from_secs(36_000);
-/// The most sessions; when there are more, the one unused for longest ends.
+/// The most sessions; when there are more, the one unused for longest of the user who has most ends.
 const MOST: usize = 65_536;
 /// How often is looked whether tokens that streams rely on still exist.
 const CHECK: Duration = Duration::from_secs(1);
@@ -309,8 +309,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn make_room(sessions: &mut HashMap<Key, Arc<Session>>) {
-    let used = |session: &Arc<Session>| session.last_used.load(Ordering::Relaxed);
-    let oldest = sessions.iter().min_by_key(|(_, session)| used(session));
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for session in sessions.values() {
+        *counts.entry(&session.subject.user).or_default() += 1;
+    }
+    let Some((&most, _)) = counts.iter().max_by_key(|(_, count)| **count) else {
+        return;
+    };
+    let theirs = sessions
+        .iter()
+        .filter(|(_, session)| session.subject.user == most);
+    let oldest = theirs.min_by_key(|(_, session)| session.last_used.load(Ordering::Relaxed));
     if let Some(key) = oldest.map(|(key, _)| *key)
         && let Some(session) = sessions.remove(&key)
     {
@@ -364,19 +373,39 @@ fn seconds_now() -> u64 {
 mod tests {
     use super::*;
 
+    fn token_of(user: &str) -> Token {
+        Token {
+            token: "0".repeat(64),
+            start: 0.0,
+            expire: 4e9,
+            name: user.into(),
+            eauth: "auto".into(),
+            groups: Vec::new(),
+            auth_list: None,
+        }
+    }
+
+    #[test]
+    fn whoever_has_most_sessions_makes_room() {
+        let sessions = Sessions::default();
+        let (_, other) = sessions.open(&token_of("ann")).unwrap();
+        other.last_used.store(0, Ordering::Relaxed);
+        let mut first = None;
+        for _ in 0..MOST {
+            let (_, session) = sessions.open(&token_of("fred")).unwrap();
+            first
+                .get_or_insert(session)
+                .last_used
+                .store(1, Ordering::Relaxed);
+        }
+        assert!(other.is_alive() && !first.unwrap().is_alive());
+    }
+
     #[test]
     fn a_session_that_nobody_uses_is_over_for_good() {
         let root = tempfile::tempdir().unwrap();
         let sessions = Sessions::in_directory(Some(root.path().to_owned()));
-        let token = Token {
-            token: "0".repeat(64),
-            start: 0.0,
-            expire: 4e9,
-            name: "ann".into(),
-            eauth: "auto".into(),
-            groups: Vec::new(),
-            auth_list: None,
-        };
+        let token = token_of("ann");
         let (used, used_session) = sessions.open(&token).unwrap();
         let (idle, idle_session) = sessions.open(&token).unwrap();
         let long_ago = seconds_now() - IDLE.as_secs() - 1;

@@ -8,8 +8,15 @@ use super::operator::Operator;
 use super::options::RestOptions;
 use super::session::Sessions;
 use crate::counters::Counters;
+use crate::limits::Limits;
+use crate::seldom::Seldom;
 use crate::state::ApiState;
 use crate::stream::Streams;
+
+/// How many large bodies are read at a time; each takes up to twice `max_request_body_size`.
+const BODIES: usize = 256;
+/// The same of one address.
+const BODIES_OF_ADDRESS: usize = 64;
 
 /// What requests over the network are answered from: one for all connections.
 pub struct RestState {
@@ -25,6 +32,12 @@ pub struct RestState {
     pub operator: Arc<dyn Operator>,
     /// What was counted.
     pub counters: Arc<Counters>,
+    /// The large bodies that are being read.
+    pub(super) bodies: Limits,
+    /// Reports logins that are not looked at, because too many failed.
+    pub(super) limited_logins: Seldom,
+    /// Reports clients whose address `authorized_ips` does not list.
+    pub(crate) foreign_addresses: Seldom,
     /// A permit for each command that may run at a time.
     pub(super) commands: Semaphore,
 }
@@ -40,6 +53,9 @@ impl RestState {
     ) -> Self {
         Self {
             sessions: Sessions::in_directory(options.session_directory.clone()),
+            bodies: Limits::new(BODIES, BODIES_OF_ADDRESS),
+            limited_logins: Seldom::default(),
+            foreign_addresses: Seldom::default(),
             commands: Semaphore::new(options.limits.commands.clamp(1, Semaphore::MAX_PERMITS)),
             counters: Arc::clone(&api.counters),
             api,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use brine_api::rest::{Limits, RestOptions};
+use brine_testkit::wait_until;
 use brine_wire::{Value, json};
 
 use crate::network::{Network, Nobody, TOKEN};
@@ -350,6 +351,7 @@ fn a_token_in_any_header_of_a_webhook_is_not_fired() {
             format!("{token}%20"),
             format!("a{token}"),
             format!("{token}12"),
+            token.to_uppercase(),
             // As many as a digest has.
             format!("{token}{}", "d".repeat(64 - 40))
                 .chars()
@@ -357,9 +359,14 @@ fn a_token_in_any_header_of_a_webhook_is_not_fired() {
                 .collect(),
         ] {
             let fired = hook(&format!("referer: https://x/?next=%2Fws%{digits}\r\n"));
+            let fired = fired.to_lowercase();
             assert!(!fired.contains(&**token), "{digits}: {fired}");
         }
-        for path in [format!("{token}/x"), format!("ab{token}")] {
+        for path in [
+            format!("{token}/x"),
+            format!("ab{token}"),
+            token.to_uppercase(),
+        ] {
             let (code, answer) = ask(&network, &format!("POST /hook/{path}"), "", "");
             assert_eq!(code, 400, "{answer}");
         }
@@ -414,7 +421,8 @@ fn options_of_salt_close_what_they_close() {
         let of = |addresses: &[&str]| addresses.iter().map(ToString::to_string).collect();
         let users = [
             ("fred".to_owned(), of(&["192.0.2.1"])),
-            ("bob".to_owned(), of(&["*"])),
+            ("7".to_owned(), of(&["192.0.2.1"])),
+            ("*".to_owned(), of(&["*"])),
         ];
         options.api_acl = Some(users.into_iter().collect());
         options.enabled_clients.clear();
@@ -424,6 +432,16 @@ fn options_of_salt_close_what_they_close() {
     let form = "content-type: application/x-www-form-urlencoded\r\n";
     let fred = "username=fred&password=hunter2&eauth=sharedsecret";
     assert_eq!(ask(&network, "POST /login", form, fred).0, 401);
+    // A number is a name like any other.
+    let seven = r#"{"username": 7, "password": "hunter2", "eauth": "sharedsecret"}"#;
+    let json = "content-type: application/json\r\n";
+    assert_eq!(ask(&network, "POST /login", json, seven).0, 401);
+    let many = format!("[{}{seven}]", format!("{seven},").repeat(1000));
+    let (code, answer) = ask(&network, "POST /token", json, &many);
+    assert!(
+        code == 400 && answer.contains("Too many commands"),
+        "{answer}"
+    );
     let bob = "username=bob&password=secret&eauth=file";
     assert_eq!(ask(&network, "POST /login", form, bob).0, 200);
     let (code, answer) = ask(&network, "GET /keys", &logged_in(), "");
@@ -728,6 +746,30 @@ fn what_is_too_large_or_too_slow_is_refused() {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
     }
+}
+
+#[test]
+fn an_address_sends_so_many_large_bodies_at_a_time() {
+    let (network, _recorded) = recorded("[]", |_| {});
+    let head = "POST /login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let begin = || {
+        let mut stream = network.connect();
+        let begun = format!("{head}content-length: 900000\r\n\r\n");
+        stream.write_all(begun.as_bytes()).unwrap();
+        stream
+    };
+    let mut begun: Vec<_> = (0..64).map(|_| begin()).collect();
+    let large = format!(r#"{{"a": "{}"}}"#, "x".repeat(20_000));
+    let json = "content-type: application/json\r\n";
+    let code = || ask(&network, "POST /login", json, &large).0;
+    wait_until("no more are read", || {
+        begun.push(begin()); // ours may have come before one of them
+        code() == 429
+    });
+    // Whoever logs in sends a small one.
+    log_in(&network);
+    drop(begun);
+    wait_until("there is room again", || code() == 401);
 }
 
 #[test]

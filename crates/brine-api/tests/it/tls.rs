@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use brine_api::network::{Tls, TlsFiles};
 use brine_api::rest::{Limits, RestOptions};
@@ -178,6 +179,76 @@ fn handshakes_under_way_are_bounded_and_delay_nobody_else() {
     wait_until("the oldest make room", || closed() == MOST);
     assert!(ask(&network, &own, None, b"http/1.1").is_ok());
     wait_until("one more makes room", || closed() == MOST + 1);
+}
+
+#[test]
+fn a_connection_of_http2_that_asks_nothing_is_closed_and_a_stream_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = certificate();
+    let limits = Limits {
+        head_timeout: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let network = start_with(write(directory.path(), "own", &own), limits);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for start in [&b""[..], &preface[..10], preface] {
+        let mut stream = connect(&network, &own, None, b"h2");
+        stream.write_all(start).unwrap();
+        let closed = frames(&mut stream, |_, _| true);
+        let kind = closed.unwrap_err().kind();
+        assert!(
+            kind != ErrorKind::WouldBlock && kind != ErrorKind::TimedOut,
+            "{start:?}"
+        );
+    }
+    let mut stream = connect(&network, &own, None, b"h2");
+    let path = format!("/events?heartbeat=1&token={TOKEN}");
+    let mut head = vec![
+        0x82,
+        0x87,
+        0x01,
+        1,
+        b'x',
+        0x04,
+        u8::try_from(path.len()).unwrap(),
+    ];
+    head.extend_from_slice(path.as_bytes());
+    let mut request = preface.to_vec();
+    request.extend_from_slice(&[0, 0, u8::try_from(head.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
+    request.extend_from_slice(&head);
+    stream.write_all(&request).unwrap();
+    let mut beats = 0;
+    let all_came = frames(&mut stream, |kind, _| {
+        beats += usize::from(kind == DATA);
+        beats < 5
+    });
+    all_came.unwrap();
+}
+
+const DATA: u8 = 0;
+const PING: u8 = 6;
+
+/// Reads the frames of HTTP/2 and answers pings, until one is enough; the kind and the payload of each.
+fn frames(
+    stream: &mut (impl Read + Write),
+    mut goes_on: impl FnMut(u8, &[u8]) -> bool,
+) -> std::io::Result<()> {
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length.try_into().unwrap()];
+        stream.read_exact(&mut payload)?;
+        if head[3] == PING && head[4] == 0 {
+            let mut answer = head.to_vec();
+            answer[4] = 1;
+            answer.extend_from_slice(&payload);
+            stream.write_all(&answer)?;
+        }
+        if !goes_on(head[3], &payload) {
+            return Ok(());
+        }
+    }
 }
 
 #[test]
