@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::command::{cargo, features, nicely, run as run_command, run_captured};
+use crate::fuzz::Build;
 use crate::parts::{Part, summary};
 use crate::tally::Tally;
 use crate::{deps, fuzz, mdbook, package, test, tidy};
@@ -28,7 +29,7 @@ pub(crate) fn run() -> Tally {
         vec![
             Part::check("lints", lint),
             Part::check("rustdoc", document),
-            Part::check("fuzzing", || fuzz::run(FUZZ, &[])),
+            Part::check("fuzzing", || fuzz::run(FUZZ, &[], Build::Quick)),
             Part::run("package", package::test),
             Part::check("book", mdbook::run_and_check),
         ]

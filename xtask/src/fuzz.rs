@@ -6,6 +6,7 @@
 //! move them to `fuzz/corpus/<target>/`, which a plain test replays.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread::{self, available_parallelism};
@@ -24,9 +25,28 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
     -Ccodegen-units=1 -Cdebug-assertions";
 
+/// How the targets are compiled.
+#[derive(Clone, Copy)]
+pub(crate) enum Build {
+    /// For a short search: in two thirds of the processor time.
+    Quick,
+    /// For a long search.
+    Optimized,
+}
+
+impl Build {
+    /// The name of the profile, and of its folder.
+    const fn profile(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Quick => ("dev", "debug"),
+            Self::Optimized => ("release", "release"),
+        }
+    }
+}
+
 /// Searches each of the named targets, or all, for so long; as many at a time as there are
 /// processors.
-pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
+pub(crate) fn run(each: Duration, only: &[&str], build: Build) -> anyhow::Result<()> {
     let known = targets()?;
     if let Some(unknown) = only
         .iter()
@@ -38,18 +58,21 @@ pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
         );
     }
     let host = host()?;
+    let (profile, folder) = build.profile();
     let arguments = [
         "build",
         "--manifest-path=fuzz/Cargo.toml",
         "--locked",
-        "--release",
+        "--profile",
+        profile,
         // Names the host, so that build scripts are built without the flags.
         "--target",
         &host,
         "--target-dir=target/fuzz",
     ];
-    let mut build = nicely(&cargo(&arguments));
-    run_captured(build.env("RUSTFLAGS", COVERAGE))?;
+    let mut command = nicely(&cargo(&arguments));
+    run_captured(command.env("RUSTFLAGS", COVERAGE))?;
+    let programs = root().join("target/fuzz").join(host).join(folder);
     let wanted = |name: &&String| only.is_empty() || only.contains(&name.as_str());
     let queue = Mutex::new(known.iter().filter(wanted));
     let failed = Mutex::new(Vec::new());
@@ -57,7 +80,7 @@ pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
         // The lock is let go before the search starts.
         let next = || queue.lock().ok()?.next();
         while let Some(target) = next() {
-            if let Err(error) = search(target, &host, each) {
+            if let Err(error) = search(target, &programs, each) {
                 eprintln!("{error:#}");
                 failed
                     .lock()
@@ -81,15 +104,14 @@ pub(crate) fn run(each: Duration, only: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn search(target: &str, host: &str, each: Duration) -> anyhow::Result<()> {
+fn search(target: &str, programs: &Path, each: Duration) -> anyhow::Result<()> {
     let root = root();
     // The first folder takes what the search finds worth keeping; the corpus is only read.
     let found = root.join("target/fuzz/found").join(target);
     let artifacts = root.join("fuzz/artifacts").join(target);
     fs::create_dir_all(&found)?;
     fs::create_dir_all(&artifacts)?;
-    let program = root.join(format!("target/fuzz/{host}/release/{target}"));
-    let mut command = Command::new(program);
+    let mut command = Command::new(programs.join(target));
     command
         .arg(format!("-max_total_time={}", each.as_secs()))
         .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=16384"])

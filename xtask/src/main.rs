@@ -86,7 +86,11 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
             let seconds = seconds
                 .parse()
                 .with_context(|| format!("expected seconds, found {seconds:?}"))?;
-            fuzz::run(Duration::from_secs(seconds), targets)
+            fuzz::run(
+                Duration::from_secs(seconds),
+                targets,
+                fuzz::Build::Optimized,
+            )
         }
         _ => bail!("{USAGE}"),
     }
