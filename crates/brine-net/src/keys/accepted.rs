@@ -9,7 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,9 +57,20 @@ impl AcceptedKey {
 /// Identifies a version of a file.
 type Version = (u64, u64, i64, i64);
 
-/// After so long a file is looked at again even if the kernel reports no change: it does not know of changes by other
-/// machines to a shared file system, to what a link leads to, or of folders above.
+/// After so long a file is looked at again even if the kernel reports no change, if it is a link or its file system may be
+/// shared: the kernel does not know of changes by other machines, or to what a link leads to. And the folder is, because of
+/// the folders above.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// File systems that only this machine changes, and all of whose changes the kernel reports.
+const OWN: [u64; 6] = [
+    0xef53,      // ext2 to ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x0102_1994, // tmpfs
+    0xf2f5_2010, // F2FS
+    0x2fc1_2fc1, // ZFS
+];
 
 /// The accepted keys of a store.
 #[derive(Debug)]
@@ -83,6 +94,7 @@ struct Known {
 struct KnownKey {
     key: Arc<AcceptedKey>,
     version: Version,
+    is_link: bool,
     /// When the file was last looked at, and how often the folder had changed then.
     looked: (Instant, u64),
 }
@@ -132,7 +144,7 @@ impl AcceptedKeys {
         let now = Instant::now();
         let changes = {
             let mut known = self.lock();
-            known.note_changes();
+            known.note_changes(now);
             if let Some(key) = known.unchanged(id, now) {
                 return Some(key);
             }
@@ -140,7 +152,10 @@ impl AcceptedKeys {
         };
         let looked = (now, changes);
         let path = self.store.path(KeyState::Accepted, id);
-        let Ok(about) = fs::metadata(&path) else {
+        let own = fs::symlink_metadata(&path);
+        let is_link = own.as_ref().is_ok_and(fs::Metadata::is_symlink);
+        let about = if is_link { fs::metadata(&path) } else { own };
+        let Ok(about) = about else {
             self.lock().keys.remove(id);
             return None;
         };
@@ -148,7 +163,7 @@ impl AcceptedKeys {
         if let Some(known) = self.lock().keys.get_mut(id)
             && known.version == version
         {
-            known.looked = looked;
+            (known.is_link, known.looked) = (is_link, looked);
             return Some(known.key.clone());
         }
         let stored = self.store.get_like(KeyState::Accepted, id, shown).ok()??;
@@ -156,6 +171,7 @@ impl AcceptedKeys {
         let known = KnownKey {
             key: key.clone(),
             version,
+            is_link,
             looked,
         };
         self.lock().keys.insert(id.clone(), known);
@@ -168,8 +184,8 @@ impl AcceptedKeys {
 }
 
 impl Known {
-    fn note_changes(&mut self) {
-        match self.watch.as_ref().map(FolderWatch::has_changed) {
+    fn note_changes(&mut self, now: Instant) {
+        match (self.watch.as_mut()).map(|watch| watch.has_changed(now)) {
             Some(Ok(has_changed)) => self.changes += u64::from(has_changed),
             Some(Err(WatchEnded)) => self.watch = None,
             None => {}
@@ -178,17 +194,26 @@ impl Known {
 
     /// The key of an id, if its file is as it was when it was looked at.
     fn unchanged(&self, id: &MinionId, now: Instant) -> Option<Arc<AcceptedKey>> {
-        let known = self.keys.get(id).filter(|_| self.watch.is_some())?;
+        let (known, watch) = self.keys.get(id).zip(self.watch.as_ref())?;
         let (at, changes) = known.looked;
-        let is_recent = now.duration_since(at) < LOOK_AGAIN;
-        (is_recent && changes == self.changes).then(|| known.key.clone())
+        let is_current = now.duration_since(at) < LOOK_AGAIN || (watch.sees_all && !known.is_link);
+        (is_current && changes == self.changes).then(|| known.key.clone())
     }
 }
 
 /// What the kernel reports of a folder. It does so before a change has returned, so that who asks after it hears of it; and
 /// asking costs a fifth of a look at a file.
 #[derive(Debug)]
-struct FolderWatch(OwnedFd);
+struct FolderWatch {
+    reports: OwnedFd,
+    folder: PathBuf,
+    /// Its device and inode.
+    identity: (u64, u64),
+    /// When that was last looked at.
+    looked: Instant,
+    /// Whether the kernel reports all changes in the folder.
+    sees_all: bool,
+}
 
 /// The folder is gone, or is another's place by now.
 struct WatchEnded;
@@ -203,18 +228,34 @@ impl FolderWatch {
             | WatchFlags::MOVE
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
+        // Before it is watched: if another takes its place meanwhile, that is noticed.
+        let identity = identity(folder)?;
         inotify::add_watch(&reports, folder, changes | WatchFlags::ONLYDIR)?;
-        Ok(Self(reports))
+        let kind = rustix::fs::statfs(folder)?.f_type;
+        Ok(Self {
+            reports,
+            folder: folder.to_owned(),
+            identity,
+            looked: Instant::now(),
+            sees_all: u64::try_from(kind).is_ok_and(|kind| OWN.contains(&kind)),
+        })
     }
 
     /// Whether something in the folder has changed since this was last asked.
-    fn has_changed(&self) -> Result<bool, WatchEnded> {
+    fn has_changed(&mut self, now: Instant) -> Result<bool, WatchEnded> {
+        if now.duration_since(self.looked) >= LOOK_AGAIN {
+            self.looked = now;
+            match identity(&self.folder) {
+                Ok(identity) if identity == self.identity => {}
+                _ => return Err(WatchEnded),
+            }
+        }
         const ENDED: ReadFlags = ReadFlags::DELETE_SELF
             .union(ReadFlags::MOVE_SELF)
             .union(ReadFlags::UNMOUNT)
             .union(ReadFlags::IGNORED);
         let mut buffer = [MaybeUninit::uninit(); 1024];
-        let mut reports = inotify::Reader::new(&self.0, &mut buffer);
+        let mut reports = inotify::Reader::new(&self.reports, &mut buffer);
         let mut has_changed = false;
         loop {
             match reports.next() {
@@ -226,6 +267,11 @@ impl FolderWatch {
             }
         }
     }
+}
+
+fn identity(folder: &Path) -> io::Result<(u64, u64)> {
+    let about = fs::metadata(folder)?;
+    Ok((about.dev(), about.ino()))
 }
 
 #[cfg(test)]
@@ -316,9 +362,45 @@ mod tests {
         assert!(accepted.get(&id).is_some());
         // A folder above.
         fs::rename(root.path().join("pki"), root.path().join("old")).unwrap();
-        let known = accepted.lock();
-        let looked = known.keys[&id].looked.0;
-        assert!(known.unchanged(&id, looked + LOOK_AGAIN / 2).is_some());
-        assert!(known.unchanged(&id, looked + LOOK_AGAIN).is_none());
+        let mut known = accepted.lock();
+        let looked = known.watch.as_ref().unwrap().looked;
+        known.note_changes(looked + LOOK_AGAIN / 2);
+        assert!(known.unchanged(&id, looked).is_some());
+        known.note_changes(looked + LOOK_AGAIN);
+        assert!(known.unchanged(&id, looked).is_none());
+    }
+
+    #[test]
+    fn a_file_is_looked_at_again_if_the_kernel_may_not_report_its_changes() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let accepted = AcceptedKeys::new(store.clone());
+        let ids = ["file", "link"].map(|id| MinionId::parse(id).unwrap());
+        let [file, link] = ids.each_ref();
+        let elsewhere = root.path().join("elsewhere");
+        let pem = PrivateKey::generate(1024).unwrap();
+        for path in [&store.path(KeyState::Accepted, file), &elsewhere] {
+            fs::write(path, pem.public().pem()).unwrap();
+        }
+        std::os::unix::fs::symlink(&elsewhere, store.path(KeyState::Accepted, link)).unwrap();
+        assert!(ids.iter().all(|id| accepted.get(id).is_some()));
+        let mut known = accepted.lock();
+        for sees_all in [true, false] {
+            known.watch.as_mut().unwrap().sees_all = sees_all;
+            let is_unchanged = |id: &MinionId, after| {
+                let looked = known.keys[id].looked.0;
+                known.unchanged(id, looked + after).is_some()
+            };
+            assert!(ids.iter().all(|id| is_unchanged(id, LOOK_AGAIN / 2)));
+            assert_eq!(is_unchanged(file, LOOK_AGAIN), sees_all);
+            assert!(!is_unchanged(link, LOOK_AGAIN));
+        }
+        drop(known);
+        // A link to what was the file: the same contents, and yet a link.
+        let path = store.path(KeyState::Accepted, file);
+        fs::rename(&path, root.path().join("moved")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("moved"), &path).unwrap();
+        assert!(accepted.get(file).is_some());
+        assert!(accepted.lock().keys[file].is_link);
     }
 }
