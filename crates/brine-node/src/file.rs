@@ -18,6 +18,15 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// The same; `false` if the folder was there.
+pub(crate) fn make_new_folder(path: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        // Its parent is missing, or there is something.
+        Err(_) => make_folder(path).map(|()| false),
+    }
+}
+
 /// Writes a file under a temporary name that begins with a dot, and renames it. Two threads may write the same file:
 /// each has a name of its own, and the last one counts.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {

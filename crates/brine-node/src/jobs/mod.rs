@@ -111,33 +111,28 @@ impl JobCache {
         if jid.as_str() == NO_CACHE {
             return Ok(());
         }
-        let job = self.folder(jid);
-        if !job.join(LOAD).exists() {
-            prepare(&job, jid, Some(ret))?;
-            write(&job.join(LOAD), &pack(&ret.clone().into()))?;
-            let own = BTreeSet::from([id.as_str().to_owned()]);
-            write(&job.join(MINIONS), &pack(&sorted(own)))?;
-        }
-        if job.join(NO_CACHE).exists() {
-            return Ok(());
-        }
-        let folder = job.join(id.as_str());
-        let kept = ["return", "retcode", "success"];
-        let kept = kept
-            .into_iter()
-            .filter_map(|key| Some((key, ret.get(key)?.clone())));
-        let kept = Value::Map(kept.collect());
-        if let Some(first) = read(&folder.join(RETURN)) {
-            if first != kept {
-                tracing::warn!(%jid, %id, "ignoring a second, different return; do two minions use this id?");
-            }
-            return Ok(());
-        }
-        make_folder(&folder)?;
-        if let Some(out) = ret.get("out") {
-            write(&folder.join(OUT), &pack(out))?;
-        }
-        write(&folder.join(RETURN), &pack(&kept))
+        let job = match self.recorded(jid) {
+            Some(job) => job,
+            None => self.record_of(jid, id, ret)?,
+        };
+        job.keep(id, ret)
+    }
+
+    /// Records an unknown job from one of its returns.
+    fn record_of(&self, jid: &Jid, id: &MinionId, ret: &Map) -> Result<Recorded, JobCacheError> {
+        let folder = self.folder(jid);
+        prepare(&folder, jid, Some(ret))?;
+        write(&folder.join(LOAD), &pack(&ret.clone().into()))?;
+        let own = BTreeSet::from([id.as_str().to_owned()]);
+        write(&folder.join(MINIONS), &pack(&sorted(own)))?;
+        Ok(Recorded::new(jid, folder))
+    }
+
+    /// A job, if it is recorded.
+    fn recorded(&self, jid: &Jid) -> Option<Recorded> {
+        let folder = self.folder(jid);
+        let is_recorded = jid.as_str() != NO_CACHE && folder.join(LOAD).exists();
+        is_recorded.then(|| Recorded::new(jid, folder))
     }
 
     /// Records a function that ran on the master of this id. Salt writes what it returned into the load too, where nobody
@@ -162,11 +157,6 @@ impl JobCache {
         }
         let ret = Map::from_iter([("return", data.clone())]);
         self.returned(jid, id, &ret)
-    }
-
-    /// Whether a job is recorded.
-    fn has_job(&self, jid: &Jid) -> bool {
-        jid.as_str() == NO_CACHE || self.folder(jid).join(LOAD).exists()
     }
 
     /// A job's load, with `Minions` as Salt adds it; `None` if there is no such job.
@@ -230,6 +220,49 @@ impl JobCache {
 
 /// Makes a job's folder. The file with the job's id comes before all others: Salt's own cleaning removes what
 /// lacks it.
+/// A job that is recorded.
+#[derive(Debug)]
+struct Recorded {
+    jid: Jid,
+    folder: PathBuf,
+    keeps_returns: bool,
+}
+
+impl Recorded {
+    fn new(jid: &Jid, folder: PathBuf) -> Self {
+        Self {
+            jid: jid.clone(),
+            keeps_returns: !folder.join(NO_CACHE).exists(),
+            folder,
+        }
+    }
+
+    /// Keeps a minion's return, unless it has one.
+    fn keep(&self, id: &MinionId, ret: &Map) -> Result<(), JobCacheError> {
+        if !self.keeps_returns {
+            return Ok(());
+        }
+        let folder = self.folder.join(id.as_str());
+        let kept = ["return", "retcode", "success"];
+        let kept = kept
+            .into_iter()
+            .filter_map(|key| Some((key, ret.get(key)?.clone())));
+        let kept = Value::Map(kept.collect());
+        // In a new folder there is no return to look for.
+        let is_new = file::make_new_folder(&folder).map_err(failed(&folder))?;
+        if !is_new && let Some(first) = read(&folder.join(RETURN)) {
+            if first != kept {
+                tracing::warn!(jid = %self.jid, %id, "ignoring a second, different return; do two minions use this id?");
+            }
+            return Ok(());
+        }
+        if let Some(out) = ret.get("out") {
+            write(&folder.join(OUT), &pack(out))?;
+        }
+        write(&folder.join(RETURN), &pack(&kept))
+    }
+}
+
 fn prepare(folder: &Path, jid: &Jid, options: Option<&Map>) -> Result<(), JobCacheError> {
     make_folder(folder)?;
     write(&folder.join(JID), jid.as_str().as_bytes())?;

@@ -13,14 +13,20 @@ use std::time::{Duration, Instant};
 use brine_wire::Map;
 use brine_wire::network::{Jid, MinionId};
 
-use super::JobCache;
 use super::hour::{Hour, Limit};
+use super::{JobCache, NO_CACHE, Recorded};
 use crate::weight::weight_of_map;
 
 /// The most returns that wait to be written.
 const WAITING: usize = 65_536;
 /// The memory they may take, in bytes as [`weight_of_map`] counts them.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// How much less urgent than the others this thread is (`nice`): it still gets a quarter of what each of them gets.
+const LESS_URGENT: i32 = 5;
+
+/// After so long it is looked at again whether a job is recorded, and keeps returns.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The queue before the thread. The thread ends after the last return when this is dropped.
 #[derive(Debug)]
@@ -54,14 +60,26 @@ impl Writer {
         thread::Builder::new()
             .name("brine-jobs".into())
             .spawn(move || {
+                // The returns that are still to come have the processors first. Where that is forbidden they have not.
+                let _ = rustix::process::nice(LESS_URGENT);
                 let mut unpublished = Unpublished::default();
+                let mut job = None;
                 for (jid, id, ret) in waiting {
-                    let bytes = weight_of_map(&ret);
+                    let (bytes, now) = (weight_of_map(&ret), Instant::now());
                     taken.fetch_sub(bytes, Ordering::Relaxed);
-                    if !cache.has_job(&jid) && !unpublished.allows(&id, bytes, Instant::now()) {
-                        continue;
+                    job = job.filter(|(at, job): &(Instant, Recorded)| {
+                        job.jid == jid && now.duration_since(*at) < LOOK_AGAIN
+                    });
+                    if job.is_none() {
+                        job = cache.recorded(&jid).map(|job| (now, job));
                     }
-                    if let Err(error) = cache.returned(&jid, &id, &ret) {
+                    let written = match &job {
+                        Some((_, job)) => job.keep(&id, &ret),
+                        None if jid.as_str() == NO_CACHE => Ok(()),
+                        None if unpublished.allows(&id, bytes, now) => cache.returned(&jid, &id, &ret),
+                        None => Ok(()),
+                    };
+                    if let Err(error) = written {
                         tracing::error!(%error, %jid, %id, "cannot write the return to the job cache");
                     }
                 }
@@ -169,5 +187,35 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(writer.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn each_minion_has_one_return_of_a_job_and_none_of_a_job_that_keeps_none() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = JobCache::open(root.path(), "sha256", None).unwrap();
+        let ids = ["m1", "m2"].map(|id| MinionId::parse(id).unwrap());
+        let [kept, not_kept] = ["1", "2"].map(|jid| Jid::parse(jid).unwrap());
+        let no_cache = Map::from_iter([("kwargs", Value::Map(Map::from_iter([(NO_CACHE, true)])))]);
+        cache.begin(&kept, &Map::new(), &ids).unwrap();
+        cache.begin(&not_kept, &no_cache, &ids).unwrap();
+        let writer = Writer::start(cache.clone(), Keeps::All).unwrap();
+        for value in [1, 2] {
+            for (jid, id) in [&kept, &not_kept].into_iter().zip([&ids[0]; 2]) {
+                writer.returned(jid.clone(), id.clone(), Map::from_iter([("return", value)]));
+            }
+        }
+        // The last of all.
+        writer.returned(
+            kept.clone(),
+            ids[1].clone(),
+            Map::from_iter([("return", 3)]),
+        );
+        while cache.returns(&kept).len() < 2 {
+            thread::yield_now();
+        }
+        let returns = cache.returns(&kept);
+        let of = |id: &str| returns.get(id)?.as_map()?.get("return").cloned();
+        assert_eq!((of("m1"), of("m2")), (Some(1.into()), Some(3.into())));
+        assert!(cache.returns(&not_kept).is_empty());
     }
 }
