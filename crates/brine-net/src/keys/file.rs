@@ -6,7 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -36,16 +36,50 @@ pub(super) fn write_cache(path: &Path, bytes: &[u8], mode: u32) -> Result<(), St
 }
 
 fn replace(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let name = crypto::sha256_hex(&crypto::random::<16>()?);
-    let beside = folder.join(format!(".{}", &name[..24]));
-    let written = write_new(&beside, bytes, mode, durable)
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|source| StoreError::file(path, source));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
+    Unnamed::write(path, bytes, mode, durable)?.name()
+}
+
+/// A file that is written and has yet to get its name; removed if it gets none.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Unnamed {
+    /// Writes and syncs `bytes`, which will be under `path` with `mode`.
+    pub(super) fn prepare(path: &Path, bytes: &[u8], mode: u32) -> Result<Self, StoreError> {
+        Self::write(path, bytes, mode, Durable::Yes)
     }
-    written
+
+    fn write(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<Self, StoreError> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let name = crypto::sha256_hex(&crypto::random::<16>()?);
+        let new = Self {
+            beside: folder.join(format!(".{}", &name[..24])),
+            path: path.to_owned(),
+        };
+        match write_new(&new.beside, bytes, mode, durable) {
+            Ok(()) => Ok(new),
+            Err(source) => Err(StoreError::file(path, source)),
+        }
+    }
+
+    /// Gives the file its name, in place of what has it.
+    pub(super) fn name(mut self) -> Result<(), StoreError> {
+        fs::rename(&self.beside, &self.path)
+            .map_err(|source| StoreError::file(&self.path, source))?;
+        self.beside.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if !self.beside.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> io::Result<()> {

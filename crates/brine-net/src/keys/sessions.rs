@@ -32,8 +32,8 @@ pub struct Sessions {
     max_age: Duration,
     /// Locked for short look-ups; files are read and keys made under `making`.
     known: Mutex<HashMap<MinionId, Known>>,
-    /// Locked while a key is made.
-    making: Mutex<()>,
+    /// Locked while a key is made, one for each of so many parts of the ids: minions do not wait for each other's files.
+    making: [Mutex<()>; 16],
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Sessions {
             binding: Binding::of(master)?,
             max_age,
             known: Mutex::default(),
-            making: Mutex::default(),
+            making: Default::default(),
         })
     }
 
@@ -79,7 +79,8 @@ impl Sessions {
         if let Some(session) = self.in_memory(id, owner, now) {
             return Ok(session);
         }
-        let _one_at_a_time = self.making.lock();
+        let part = id.as_str().bytes().map(usize::from).sum::<usize>() % self.making.len();
+        let _one_at_a_time = self.making[part].lock();
         if let Some(session) = self.in_memory(id, owner, now) {
             return Ok(session);
         }

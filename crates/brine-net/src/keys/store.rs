@@ -168,6 +168,16 @@ impl KeyStore {
         Ok(None)
     }
 
+    /// Writes an accepted key to disk, to be put in its state later: nobody else who changes keys waits for the disk.
+    pub(crate) fn prepare_accepted(
+        &self,
+        id: &MinionId,
+        key: &PublicKey,
+    ) -> Result<PreparedKey, StoreError> {
+        let path = self.path(KeyState::Accepted, id);
+        file::Unnamed::prepare(&path, key.pem().as_bytes(), 0o600).map(PreparedKey)
+    }
+
     /// Waits until nobody else changes keys, and keeps others out until the guard is dropped. `salt-key` does the
     /// same; Salt's own does not know of it, for which [`Changing::put`] names what it replaces.
     ///
@@ -191,6 +201,10 @@ impl KeyStore {
         Ok(ids)
     }
 }
+
+/// An accepted key that is on disk and has yet to be put in its state.
+#[derive(Debug)]
+pub(crate) struct PreparedKey(file::Unnamed);
 
 /// The right to change the keys of a store: one at a time has it, in all processes.
 #[derive(Debug)]
@@ -221,6 +235,17 @@ impl Changing<'_> {
         // The new file first: a crash between the two steps loses no key.
         file::write(&self.store.path(state, id), key.pem().as_bytes(), 0o600)?;
         self.leave(id, replaces, state)
+    }
+
+    /// The same for an accepted key that was prepared.
+    pub(crate) fn accept(
+        &self,
+        id: &MinionId,
+        replaces: Option<KeyState>,
+        key: PreparedKey,
+    ) -> Result<(), StoreError> {
+        key.0.name()?;
+        self.leave(id, replaces, KeyState::Accepted)
     }
 
     /// The same, whatever the state the id's key is in now.
@@ -343,6 +368,26 @@ mod tests {
                 .unwrap(),
             None
         );
+    }
+
+    #[test]
+    fn a_key_that_was_prepared_is_accepted_later_or_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let files = || fs::read_dir(root.path().join("minions")).unwrap().count();
+        let key = key();
+        let changing = store.change().unwrap();
+        (changing.set(&id("m1"), KeyState::Pending, &key)).unwrap();
+        // Not even while somebody changes keys does it wait.
+        drop(store.prepare_accepted(&id("m1"), &key).unwrap());
+        assert_eq!(files(), 0);
+        let prepared = store.prepare_accepted(&id("m1"), &key).unwrap();
+        assert_eq!(store.list(KeyState::Accepted).unwrap(), []);
+        (changing.accept(&id("m1"), Some(KeyState::Pending), prepared)).unwrap();
+        assert_eq!(files(), 1);
+        let stored = Some((KeyState::Accepted, StoredKey::Key(key)));
+        assert_eq!(store.find(&id("m1")).unwrap(), stored);
+        assert_eq!(store.list(KeyState::Pending).unwrap(), []);
     }
 
     #[test]

@@ -137,6 +137,10 @@ impl MasterChannel {
         if decision.put.is_none() {
             return Ok((decision, false));
         }
+        let prepared = match decision.put {
+            Some(KeyState::Accepted) => Some(self.store.prepare_accepted(id, public)?),
+            _ => None,
+        };
         // Under one lock: otherwise two keys that arrive together could both be accepted.
         let changing = self.store.change()?;
         let (stored, decision) = look()?;
@@ -151,7 +155,10 @@ impl MasterChannel {
             Some(state) if stored.is_none() && !self.has_room(state, &changing)? => false,
             Some(state) => {
                 let replaces = stored.map(|(state, _)| state);
-                changing.put(id, replaces, state, public)?;
+                match prepared.filter(|_| state == KeyState::Accepted) {
+                    Some(prepared) => changing.accept(id, replaces, prepared)?,
+                    None => changing.put(id, replaces, state, public)?,
+                }
                 replaces.is_none() && state != KeyState::Denied
             }
             None => false,
