@@ -75,11 +75,12 @@ impl BusHandle {
         self.log.append(events, clock::now())
     }
 
-    /// As `append`, for events of one authenticated sender: the minion of this name. Wakes nobody, so that a crowd of
-    /// senders does not wake the bus for each event: [`BusHandle::wake_readers`] must follow soon.
-    pub fn append_from<'a>(
+    /// As `append`, for events of one authenticated sender, the minion of this name, or of nobody in particular. Wakes
+    /// nobody, so that a crowd of senders does not wake the bus for each event: [`BusHandle::wake_readers`] must follow
+    /// soon.
+    pub fn append_quietly<'a>(
         &self,
-        sender: &str,
+        sender: Option<&str>,
         events: impl IntoIterator<Item = Incoming<'a>>,
     ) -> Range<Seq> {
         self.accept_waiting();

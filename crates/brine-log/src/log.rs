@@ -98,16 +98,16 @@ impl Log {
         self.append_sourced(events.into_iter().map(|event| (source, event)), at)
     }
 
-    /// As `append`, for events of one authenticated sender, and wakes nobody: [`Log::wake_cursors`] must follow soon. For
-    /// many batches that come at about the same time from different senders.
+    /// As `append_from`, and wakes nobody: [`Log::wake_cursors`] must follow soon. For many batches that come at about the
+    /// same time.
     pub fn append_quietly<'a>(
         &self,
-        sender: &str,
+        sender: Option<&str>,
         events: impl IntoIterator<Item = Incoming<'a>>,
         at: Millis,
     ) -> Range<Seq> {
         let source = Source {
-            sender: Some(sender),
+            sender,
             origin: None,
         };
         let (appended, overrun) = self.add(events.into_iter().map(|event| (source, event)), at);

@@ -134,8 +134,13 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
     }
 
     /// The next item, if there is one.
-    pub(crate) fn try_pop(&self) -> Option<T> {
+    pub fn try_pop(&self) -> Option<T> {
         self.lock().take_next()
+    }
+
+    /// The next item of a known sender, if there is one.
+    pub fn try_pop_known(&self) -> Option<T> {
+        self.lock().take_next_of(Lane::Known)
     }
 
     fn wait_for(&self, what: For, take: impl Fn(&mut State<K, T>) -> Option<T>) -> Option<T> {
@@ -353,6 +358,10 @@ mod tests {
             assert!(queue.push(&2, Lane::Known, 1, 20).is_empty());
             assert_eq!(waiting.join().unwrap(), Some(20));
         });
+        assert_eq!(queue.try_pop_known(), None);
+        assert!(queue.push(&2, Lane::Known, 1, 30).is_empty());
+        assert_eq!(queue.try_pop_known(), Some(30));
+        assert_eq!(queue.try_pop_known(), None);
         assert_eq!(queue.try_pop(), Some(10));
         assert_eq!(queue.try_pop(), None);
     }

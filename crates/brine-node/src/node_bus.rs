@@ -27,7 +27,7 @@ pub struct NodeBus {
     compat: Compat,
     /// The largest packed data of one event, in bytes (`max_event_size`).
     max_event_size: usize,
-    /// Minions' events were fired that readers have not been woken for.
+    /// Events were fired that readers have not been woken for.
     unannounced: Arc<Notify>,
 }
 
@@ -68,7 +68,7 @@ impl NodeBus {
                 event,
                 tag_bytes: *tag_bytes,
             });
-            let seqs = self.bus.append_from(sender, incoming);
+            let seqs = self.bus.append_quietly(Some(sender), incoming);
             fired = match fired.is_empty() {
                 true => seqs,
                 false => fired.start..seqs.end,
@@ -76,6 +76,22 @@ impl NodeBus {
         }
         self.unannounced.notify_one();
         fired
+    }
+
+    /// Fires an event as [`Self::fire`] does, but wakes nobody: [`Self::wake_readers`] must follow soon.
+    pub(crate) fn fire_quietly(&self, tag: &str, mut data: Map) -> Result<(), FireError> {
+        let event = self.encode(tag, &mut data)?;
+        let incoming = Incoming {
+            event: &event,
+            tag_bytes: tag.len(),
+        };
+        self.bus.append_quietly(None, [incoming]);
+        Ok(())
+    }
+
+    /// Wakes readers for what was fired quietly.
+    pub(crate) fn wake_readers(&self) {
+        self.bus.wake_readers();
     }
 
     /// Wakes readers for the events of minions, for as long as it is polled. What the requests that are ready now fire is

@@ -92,6 +92,13 @@ impl Context {
         }
     }
 
+    /// The same without waking readers: [`NodeBus::wake_readers`] must follow soon.
+    pub(super) fn fire_quietly(&self, tag: &str, data: Map) {
+        if let Err(error) = self.bus.fire_quietly(tag, data) {
+            tracing::warn!(%error, tag, "event not fired");
+        }
+    }
+
     /// Fires events of a minion, with whose key they came, all at one moment; their numbers.
     pub(super) fn fire_all_from(
         &self,

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::context::Context;
 use super::counters::SignInOutcome;
@@ -26,6 +26,13 @@ const WAITING: usize = 16_384;
 
 /// Their size, in bytes: of sign-ins on the wire, of pillar requests when decoded.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// The most answers that a thread sends together, while other requests wait: each by itself wakes a thread of the runtime,
+/// which wakes another.
+const TOGETHER: usize = 4;
+
+/// After so long an answer that is ready waits for no other.
+const HELD_BACK: Duration = Duration::from_millis(1);
 
 /// A request for the threads.
 pub(super) enum Work {
@@ -92,47 +99,86 @@ const fn threads(cores: usize) -> [(ForWhom, usize); 2] {
 }
 
 fn work(master: &Arc<Context>, queue: &FairQueue<Option<IpAddr>, Work>, for_whom: ForWhom) {
+    let next_waiting = || match for_whom {
+        ForWhom::Anybody => queue.try_pop(),
+        ForWhom::Known => queue.try_pop_known(),
+    };
     let next = || match for_whom {
         ForWhom::Anybody => queue.pop(),
         ForWhom::Known => queue.pop_known(),
     };
-    while let Some(next) = next() {
-        match next {
-            Work::SignIn(incoming, load) => sign_in(master, incoming, &load),
-            Work::Pillar(incoming, request) => answer_pillar(master, incoming, &request),
-        }
+    let mut answers: Vec<Answer> = Vec::with_capacity(TOGETHER);
+    loop {
+        let are_due = match answers.first() {
+            Some(first) => answers.len() >= TOGETHER || first.since.elapsed() >= HELD_BACK,
+            None => true,
+        };
+        let waiting = if are_due { None } else { next_waiting() };
+        let Some(work) = waiting.or_else(|| {
+            send(master, &mut answers);
+            next()
+        }) else {
+            return;
+        };
+        let (to, body) = match work {
+            Work::SignIn(to, load) => sign_in(master, to, &load),
+            Work::Pillar(to, request) => answer_pillar(master, to, &request),
+        };
+        answers.push(Answer {
+            to,
+            body,
+            since: Instant::now(),
+        });
     }
 }
 
-fn sign_in(master: &Context, incoming: Incoming, load: &Map) {
+/// An answer that is ready, and may have fired an event that nobody was woken for.
+struct Answer {
+    to: Incoming,
+    body: Value,
+    since: Instant,
+}
+
+fn send(master: &Context, answers: &mut Vec<Answer>) {
+    if !answers.is_empty() {
+        // Before the answers: what minions do next is not to wait behind these events.
+        master.bus.wake_readers();
+    }
+    for answer in answers.drain(..) {
+        answer.to.answer(answer.body);
+    }
+}
+
+fn sign_in(master: &Context, to: Incoming, load: &Map) -> (Incoming, Value) {
     let occupancy = master.occupancy(load);
-    match master.channel.sign_in(load, occupancy, SystemTime::now()) {
+    let body = match master.channel.sign_in(load, occupancy, SystemTime::now()) {
         Ok(done) => {
             master.counters.sign_in(outcome(&done));
             // Fired before the answer is sent, so that what the minion does next follows it on the bus.
             let (accepted, is_new) = (done.accepted.as_ref(), done.is_new);
             if let Some(event) = done.event.filter(|_| master.options.auth_events) {
                 let attempt = Attempt {
-                    is_known: incoming.peer.is_known(),
+                    is_known: to.peer.is_known(),
                     accepted,
                     is_new,
                 };
                 report(master, attempt, event);
             }
-            incoming.answer(done.reply);
+            done.reply
         }
         Err(error) => {
             master.counters.sign_in(SignInOutcome::Store);
             tracing::error!(%error, "sign-in failed: cannot read or write the master's own files");
-            incoming.answer(payload::HANDLER_FAILED.into());
+            payload::HANDLER_FAILED.into()
         }
-    }
+    };
+    (to, body)
 }
 
 /// Fires the event of a sign-in, or reports that there were too many.
 fn report(master: &Context, attempt: Attempt<'_>, event: Map) {
     match master.sign_in_events.judge(attempt) {
-        Verdict::Fire => master.fire(events::AUTH, event),
+        Verdict::Fire => master.fire_quietly(events::AUTH, event),
         Verdict::LeaveOut => {}
         Verdict::Report(count) => {
             tracing::warn!(
@@ -156,7 +202,7 @@ fn outcome(done: &SignIn) -> SignInOutcome {
     }
 }
 
-fn answer_pillar(master: &Context, incoming: Incoming, request: &Request) {
+fn answer_pillar(master: &Context, to: Incoming, request: &Request) -> (Incoming, Value) {
     let id = request.minion.id();
     // Fired before the answer is sent, as for a sign-in.
     if master.options.minion_data_cache && request.seen == Seen::First {
@@ -168,13 +214,14 @@ fn answer_pillar(master: &Context, incoming: Incoming, request: &Request) {
             master.fire(&tag, data);
         }
     }
-    match master.channel.seal_pillar(request, Map::new()) {
-        Ok(answer) => incoming.answer(answer),
+    let body = match master.channel.seal_pillar(request, Map::new()) {
+        Ok(answer) => answer,
         Err(error) => {
             tracing::warn!(%error, %id, "pillar not sent");
-            incoming.answer(payload::HANDLER_FAILED.into());
+            payload::HANDLER_FAILED.into()
         }
-    }
+    };
+    (to, body)
 }
 
 /// Keeps a minion's grains, for targeting.
