@@ -191,7 +191,7 @@ impl<R: AsyncRead + Unpin, D: Decode> Reader<R, D> {
     /// The message at the start of the buffer.
     async fn cut(&mut self) -> Result<Option<D::Item>, ConnectionError> {
         if let Some(turns) = &self.turns {
-            turns.use_one().await;
+            turns.use_step().await;
         }
         let Some((length, message)) = self.decoder.next(&self.buffer)? else {
             self.is_new = false;

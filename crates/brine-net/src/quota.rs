@@ -8,8 +8,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -94,37 +94,53 @@ pub(crate) struct Slot {
     address: IpAddr,
     standing: Standing,
     number: u64,
-    /// Whether something has been done in this turn ([`crate::turns`]).
-    turn_is_used: Arc<AtomicBool>,
+    /// What has been done in this turn ([`crate::turns`]), in steps.
+    used: Arc<AtomicUsize>,
 }
 
 /// A connection's turns. It is a stranger's as long as its slot is held.
 #[derive(Debug, Clone)]
-pub(crate) struct SlotTurns(Weak<AtomicBool>);
+pub(crate) struct SlotTurns(Weak<AtomicUsize>);
+
+/// How many messages of a handshake a stranger may send in one turn. They cost a few microseconds each, and a turn more.
+const STEPS: usize = 4;
 
 impl SlotTurns {
     /// Begins a turn; `false` if the connection needs none any more.
     pub(crate) fn begin(&self) -> bool {
-        let slot = self.0.upgrade();
-        slot.is_some_and(|is_used| {
-            is_used.store(false, Relaxed);
+        let used = self.0.upgrade();
+        used.is_some_and(|used| {
+            used.store(0, Relaxed);
             true
         })
     }
 
-    /// Comes before each message or answer: a stranger's second one waits for another turn. Dropping the future loses
-    /// nothing.
+    /// Comes before each message: those of a handshake share a turn. Dropping the future loses nothing.
+    pub(crate) async fn use_step(&self) {
+        self.take(1).await;
+    }
+
+    /// Comes before each answer, which no other shares a turn with. Dropping the future loses nothing.
     pub(crate) async fn use_one(&self) {
-        if self.is_used() {
-            yield_now().await;
-            self.is_used();
+        self.take(STEPS).await;
+    }
+
+    /// A message was no handshake's: nothing else has room in this turn.
+    pub(crate) fn use_up(&self) {
+        if let Some(used) = self.0.upgrade() {
+            used.store(STEPS, Relaxed);
         }
     }
 
-    /// Whether this turn was used before; from now on it is.
-    fn is_used(&self) -> bool {
-        let slot = self.0.upgrade();
-        slot.is_some_and(|is_used| is_used.swap(true, Relaxed))
+    async fn take(&self, steps: usize) {
+        let is_full = |used: &Arc<AtomicUsize>| used.load(Relaxed) >= STEPS;
+        if self.0.upgrade().as_ref().is_some_and(is_full) {
+            // In the turn that comes then, it is empty.
+            yield_now().await;
+        }
+        if let Some(used) = self.0.upgrade() {
+            used.fetch_add(steps, Relaxed);
+        }
     }
 }
 
@@ -202,7 +218,7 @@ impl Quota {
             address,
             standing,
             number,
-            turn_is_used: Arc::default(),
+            used: Arc::default(),
         }
     }
 
@@ -221,7 +237,7 @@ impl Slot {
     }
 
     pub(crate) fn turns(&self) -> SlotTurns {
-        SlotTurns(Arc::downgrade(&self.turn_is_used))
+        SlotTurns(Arc::downgrade(&self.used))
     }
 
     /// In whose turn the connection is polled.
@@ -430,6 +446,40 @@ mod tests {
         };
         assert!(is_evicted(older).await && !is_evicted(newer).await && !is_evicted(&again).await);
         assert_eq!(quota.lock().together, 4);
+    }
+
+    #[tokio::test]
+    async fn messages_of_a_handshake_share_a_turn_and_others_do_not() {
+        let (slot, _) = enter(&quota(1, 1), "10.0.0.1");
+        let turns = slot.turns();
+        let has_room = async || {
+            tokio::select! {
+                biased;
+                () = turns.use_step() => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        for _ in 0..2 {
+            assert!(turns.begin());
+            for _ in 0..STEPS {
+                assert!(has_room().await);
+            }
+            assert!(!has_room().await);
+        }
+        assert!(turns.begin());
+        assert!(has_room().await);
+        turns.use_up();
+        assert!(!has_room().await);
+        assert!(turns.begin());
+        turns.use_one().await;
+        assert!(!has_room().await);
+        // Whoever is no stranger any more has room without end.
+        drop(slot);
+        assert!(!turns.begin());
+        for _ in 0..3 * STEPS {
+            assert!(has_room().await);
+            turns.use_one().await;
+        }
     }
 
     #[test]

@@ -180,10 +180,12 @@ impl Connection {
                     heartbeat.received();
                     match read {
                         Ok(Some(Received::Request { reply_to, payload, bytes })) => {
+                            turns.use_up();
                             self.hand_over::<D>(reply_to, payload, bytes, &answer);
                             self.recognize();
                         }
                         Ok(Some(Received::Reply(bytes))) => {
+                            turns.use_up();
                             send(&mut writer, &bytes, io_timeout).await?;
                         }
                         Ok(Some(Received::Last(bytes))) => {

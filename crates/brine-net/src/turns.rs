@@ -40,6 +40,8 @@ pub(crate) struct Turns {
     began: Instant,
     /// When the last turn ended, in microseconds since then.
     last: AtomicU64,
+    /// How many have ended.
+    ended: AtomicU64,
 }
 
 /// Whose turn it is.
@@ -59,6 +61,7 @@ impl Turns {
             is_over: AtomicBool::new(false),
             began: Instant::now(),
             last: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
         }
     }
 
@@ -105,6 +108,7 @@ impl Turns {
             }
             let polled = poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await;
             drop(turn);
+            self.ended.fetch_add(1, Ordering::Relaxed);
             (self.last).store(micros(self.began.elapsed()), Ordering::Relaxed);
             if let Poll::Ready(done) = polled {
                 return Some(done);
@@ -116,6 +120,16 @@ impl Turns {
 
     async fn next(&self, sender: Sender) -> Option<OwnedSemaphorePermit> {
         if let Some(turn) = self.take_free() {
+            return Some(turn);
+        }
+        let ended = self.ended.load(Ordering::Relaxed);
+        // Behind everything that is ready now, as for a turn that is given, but without waking whoever gives them. It is
+        // one stranger's that comes here: for the others the turns that have ended are more by then.
+        yield_now().await;
+        if self.ended.load(Ordering::Relaxed) == ended
+            && self.queue.is_empty()
+            && let Ok(turn) = self.at_once.clone().try_acquire_owned()
+        {
             return Some(turn);
         }
         let (turn, given) = oneshot::channel();
@@ -240,19 +254,32 @@ mod tests {
         let run = |n| turns.run(stranger(n), || true, async move { n });
         tokio::time::advance(QUIET).await;
         assert_eq!(run(1).await, Some(1));
-        // The next comes too soon; after it others wait behind it, however late they come.
-        let (soon, late) = (run(2), run(3));
+        // The next comes too soon, and gives way once.
+        let soon = run(2);
+        tokio::pin!(soon);
+        tokio::select! {
+            biased;
+            _ = &mut soon => panic!("it had a turn"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(soon.await, Some(2));
+        // Where another has its turn meanwhile, it queues, and others wait behind it, however late they come.
+        let (soon, late) = (run(3), run(5));
         tokio::pin!(soon, late);
+        tokio::select! {
+            biased;
+            _ = &mut soon => panic!("it had a turn"),
+            () = std::future::ready(()) => {}
+        }
+        tokio::time::advance(QUIET).await;
+        assert_eq!(run(4).await, Some(4));
         for waiting in [&mut soon, &mut late] {
-            tokio::select! {
-                biased;
-                _ = waiting => panic!("it had a turn"),
-                () = yield_now() => {}
-            }
+            let given = tokio::time::timeout(QUIET, waiting).await;
+            assert!(given.is_err(), "it had a turn");
             tokio::time::advance(QUIET).await;
         }
         tokio::select! {
-            done = async { (soon.await, late.await) } => assert_eq!(done, (Some(2), Some(3))),
+            done = async { (soon.await, late.await) } => assert_eq!(done, (Some(3), Some(5))),
             _ = turns.give() => {}
         }
     }
@@ -260,7 +287,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_authenticates_waits_for_no_turn_and_nobody_does_after_the_end() {
         let turns = Turns::new(1);
-        // No turn is ever given, and none is taken as long as the clock stands.
+        // No turn is ever given, and as long as the clock stands none is taken without giving way first.
         let is_stranger = AtomicBool::new(false);
         let free = turns.run(stranger(1), || is_stranger.load(Ordering::SeqCst), async {
             7
@@ -271,7 +298,7 @@ mod tests {
         tokio::select! {
             biased;
             _ = &mut waiting => panic!("it had no turn"),
-            () = yield_now() => {}
+            () = std::future::ready(()) => {}
         }
         turns.end();
         assert_eq!(waiting.await, Some(8));

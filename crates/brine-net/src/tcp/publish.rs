@@ -138,7 +138,10 @@ impl Subscription {
                     send(&mut writer, &message, io_timeout).await?;
                 }
                 read = reader.advance() => match read {
-                    Ok(Some(Message { body, .. })) => self.read(entry, &body).await,
+                    Ok(Some(Message { body, .. })) => {
+                        turns.use_up();
+                        self.read(entry, &body).await;
+                    }
                     Ok(None) => {}
                     Err(ConnectionError::Closed) => return Ok(()),
                     Err(error) => return Err(error),

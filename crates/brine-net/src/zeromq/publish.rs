@@ -164,7 +164,8 @@ async fn deliver(
     let ((reader, mut writer), slot) = listener::open(accepted, io_timeout).await?;
     send(&mut writer, &zmtp::GREETING, io_timeout).await?;
     let frames = Frames(Decoder::new(Socket::Pub, MAX_SUBSCRIBER_BYTES));
-    let mut reader = Reader::new(reader, frames, io_timeout).in_turns(slot.turns());
+    let turns = slot.turns();
+    let mut reader = Reader::new(reader, frames, io_timeout).in_turns(turns.clone());
     let mut heartbeat = Heartbeat::new(Some(zmtp::PING));
     let (entry, mut publications) = publisher.subscribers.enter(limits.publish_queue);
     let (mut stranger, mut _subscriber) = (Some(slot), None);
@@ -175,7 +176,10 @@ async fn deliver(
             read = reader.advance() => {
                 heartbeat.received();
                 match read? {
-                    Some(FromSubscriber::Reply(bytes)) => send(&mut writer, &bytes, io_timeout).await?,
+                    Some(FromSubscriber::Reply(bytes)) => {
+                        turns.use_up();
+                        send(&mut writer, &bytes, io_timeout).await?;
+                    }
                     Some(FromSubscriber::Subscribe(topic)) => {
                         subscribe(&entry, topic)?;
                         if let Some(slot) = stranger.take() {
