@@ -161,10 +161,14 @@ fn debian(profile: Profile, revision: &str) -> anyhow::Result<PathBuf> {
 fn rpm(profile: Profile) -> anyhow::Result<PathBuf> {
     let root = root();
     let package = root.join("target/package");
-    let program = root.join("target").join(profile.folder).join("brine");
+    let mut program = root.join("target").join(profile.folder).join("brine");
     let payload = if profile.is_small {
         "w19.zstdio"
     } else {
+        // Cargo strips a release, and cargo-deb what it packs.
+        let stripped = package.join("stripped");
+        run_command(Command::new("strip").arg("-o").args([&stripped, &program]))?;
+        program = stripped;
         "w.ufdio"
     };
     let defined = [
