@@ -80,7 +80,7 @@ pub fn review(role: Role, path: &Path, environment: &Environment) -> (Vec<Remark
         );
         remarks.extend(danger::remarks(role, loaded, &place));
         remarks.extend(clashes(role, &loaded.opts, &place));
-        remarks.extend(values::remarks(&loaded.opts, &place));
+        remarks.extend(values::remarks(role, &loaded.opts, &place));
         let sinks = match role {
             Role::Master => loaded.master_sinks().err(),
             Role::Minion | Role::Client => None,

@@ -105,7 +105,7 @@ fn files_that_are_no_yaml_and_old_options() {
 #[test]
 fn words_that_no_option_knows_are_found() {
     insta::assert_snapshot!(reviewed("log_level: loud\nhash_type: rot13\n"), @r#"
-    Error wrong-value master:3 option hash_type: unknown value rot13; write one of md5, sha1, sha224, sha256, sha384, sha512
+    Error wrong-value master:3 option hash_type: unknown value rot13; write one of md5, sha1, sha224, sha256, sha384, sha512, sha3_224, sha3_256, sha3_384, sha3_512, blake2b, blake2s
     Warning wrong-value master:2 option log_level: unknown value loud; write one of all, garbage, trace, debug, profile, info, warning, error, critical, quiet
     "#);
 }
@@ -135,4 +135,24 @@ fn values_and_shapes_that_no_option_has_are_found() {
         reviewed(right)
     );
     assert!(!reviewed("nodegroups: [{a: 'web*'}]\n").contains("wrong-value"));
+}
+
+/// What either release takes, though it is rare.
+#[test]
+fn what_salt_takes_is_no_fault() {
+    let right = "hash_type: BLAKE2b\nlog_level: 10\nlog_granular_levels: {salt: 10, salt.loader: DEBUG}\n\
+                 beacons: {enabled: true, load: {interval: 10}}\npeer_run: {'.*': [manage.up]}\n\
+                 schedule: {enabled: false, splay: 5, skip_function: test.ping, skip_during_range: {start: 8am, end: 5pm}}\n";
+    let said = reviewed(right);
+    assert!(!said.contains("wrong-value"), "{said}");
+    // The master starts with it: it never reads the option.
+    let said = reviewed("encryption_algorithm: none\ncluster_encryption_algorithm: none\n");
+    assert!(
+        !said.contains("Error") && said.contains("Warning wrong-value"),
+        "{said}"
+    );
+    assert!(
+        reviewed("peer: {'.*': {test.ping: x}}\nschedule: {a: true}\n")
+            .contains("option peer: expected")
+    );
 }

@@ -1,12 +1,14 @@
 //! Options with a fixed set of values, or a fixed shape, that have another: Salt takes most of them for the default or
 //! for nothing, without a word.
 //!
-//! Facts: what Salt 3006.28 and 3008.3 compare the options with.
+//! Facts: what Salt 3006.28 and 3008.3 compare the options with, where they read them. Some are read by one of the two
+//! alone: `hgfs_branch_method` and `pillar_cache_backend` by 3006.28, `cluster_encryption_algorithm` by 3008.3.
 
 use brine_wire::{Value, python_text};
 
 use super::{Find, Remark, Severity};
 use crate::opts::Opts;
+use crate::role::Role;
 
 const LEVELS: &str = "all, garbage, trace, debug, profile, info, warning, error, critical, quiet";
 const SIGNING: &str = "PKCS1v15-SHA1, PKCS1v15-SHA224";
@@ -20,7 +22,9 @@ const WORDS: &[(&str, &str, Severity)] = &[
     ("log_level_logfile", LEVELS, Severity::Warning),
     (
         "hash_type",
-        "md5, sha1, sha224, sha256, sha384, sha512",
+        // Any that Python's hashlib has, and whose digest has a fixed length. Brine's nodes say themselves which of them
+        // they do not know.
+        "md5, sha1, sha224, sha256, sha384, sha512, sha3_224, sha3_256, sha3_384, sha3_512, blake2b, blake2s",
         Severity::Error,
     ),
     ("ipc_mode", "ipc, tcp", Severity::Warning),
@@ -57,13 +61,24 @@ const WORDS: &[(&str, &str, Severity)] = &[
     ("syndic_failover", "random, ordered", Severity::Warning),
     ("syndic_mode", "sync, cluster", Severity::Warning),
     ("encryption_algorithm", ENCRYPTION, Severity::Error),
-    ("cluster_encryption_algorithm", ENCRYPTION, Severity::Error),
+    (
+        "cluster_encryption_algorithm",
+        ENCRYPTION,
+        Severity::Warning,
+    ),
     ("signing_algorithm", SIGNING, Severity::Error),
     ("publish_signing_algorithm", SIGNING, Severity::Error),
 ];
 
+/// Whose start depends on the word. The other role reads the option later, or never.
+const OF_ONE_ROLE: [(&str, Role); 3] = [
+    ("encryption_algorithm", Role::Minion),
+    ("signing_algorithm", Role::Minion),
+    ("publish_signing_algorithm", Role::Master),
+];
+
 /// The options whose words count in any case.
-const ANY_CASE: [&str; 3] = ["log_level", "log_level_logfile", "state_output"];
+const ANY_CASE: [&str; 1] = ["state_output"];
 
 /// Whether a value has a shape.
 type HasShape = fn(&Value) -> bool;
@@ -86,7 +101,7 @@ const SHAPES: &[(&str, HasShape, &str)] = &[
     ),
     (
         "log_granular_levels",
-        |levels| is_map_of(levels, |level| is_word(level, LEVELS, true)),
+        |levels| is_map_of(levels, is_level),
         "a mapping of loggers to levels, such as {salt.loader: debug}",
     ),
     (
@@ -106,53 +121,53 @@ const SHAPES: &[(&str, HasShape, &str)] = &[
     ),
     (
         "external_auth",
-        |backends| is_map_of(backends, |users| is_map_of(users, |_| true)),
+        |backends| is_map_of(backends, is_map),
         "a mapping of backends to users, such as {pam: {fred: [test.ping]}}",
     ),
     (
         "peer",
-        |minions| {
-            is_map_of(minions, |allowed| {
-                is_list(allowed) || is_map_of(allowed, |_| true)
-            })
-        },
+        |minions| is_map_of(minions, is_list),
         "a mapping of minions to lists of functions, such as {'web.*': [test.ping]}",
+    ),
+    (
+        "peer_run",
+        |minions| is_map_of(minions, is_list),
+        "a mapping of minions to lists of runners, such as {'web.*': [manage.up]}",
     ),
     (
         "schedule",
         |jobs| {
-            let is_flag = |job: &Value| matches!(job, Value::Bool(_));
-            is_map_of(jobs, |job| is_flag(job) || is_map_of(job, |_| true))
+            let not_jobs = ["enabled", "skip_function", "skip_during_range", "splay"];
+            is_map_but(jobs, &not_jobs, is_map)
         },
         "a mapping of names to jobs, such as {ping: {function: test.ping, minutes: 5}}",
     ),
     (
         "beacons",
         |beacons| {
-            is_map_of(beacons, |beacon| {
-                is_list(beacon) || is_map_of(beacon, |_| true)
+            is_map_but(beacons, &["enabled"], |beacon| {
+                is_list(beacon) || is_map(beacon)
             })
         },
         "a mapping of beacons to lists of options, such as {load: [{interval: 10}]}",
     ),
     (
         "ext_pillar",
-        |pillars| is_list_of(pillars, |pillar| is_map_of(pillar, |_| true)),
+        |pillars| is_list_of(pillars, is_map),
         "a list of mappings, such as [{cmd_yaml: cat /etc/salt/yaml}]",
     ),
     (
         "engines",
         |engines| {
-            let is_engine =
-                |engine: &Value| engine.as_str().is_some() || is_map_of(engine, |_| true);
-            is_list_of(engines, is_engine) || is_map_of(engines, |_| true)
+            let is_engine = |engine: &Value| engine.as_str().is_some() || is_map(engine);
+            is_list_of(engines, is_engine) || is_map(engines)
         },
         "a list of names or of mappings, such as [{sqs_events: {queue: q1}}]",
     ),
 ];
 
 /// What is wrong with the words and shapes of options.
-pub(super) fn remarks(opts: &Opts, place: Find<'_>) -> Vec<Remark> {
+pub(super) fn remarks(role: Role, opts: &Opts, place: Find<'_>) -> Vec<Remark> {
     let wrong = |name: &str, severity, text: String, remedy: String| Remark {
         severity,
         kind: "wrong-value",
@@ -163,7 +178,16 @@ pub(super) fn remarks(opts: &Opts, place: Find<'_>) -> Vec<Remark> {
     let mut remarks = Vec::new();
     for &(name, words, severity) in WORDS {
         let found = opts.get(name).unwrap_or(&Value::Nil);
-        if !is_word(found, words, ANY_CASE.contains(&name)) {
+        let is_right = match words {
+            LEVELS => is_level(found),
+            words => is_word(found, words, ANY_CASE.contains(&name)),
+        };
+        if !is_right {
+            let mut of_one_role = OF_ONE_ROLE.iter();
+            let severity = match of_one_role.any(|&(one, whose)| one == name && whose != role) {
+                true => Severity::Warning,
+                false => severity,
+            };
             let text = format!("unknown value {}", python_text::str(found));
             remarks.push(wrong(name, severity, text, format!("write one of {words}")));
         }
@@ -192,11 +216,26 @@ fn is_word(value: &Value, words: &str, any_case: bool) -> bool {
         })
 }
 
+/// A level's word in any case, or Python's number for it.
+fn is_level(value: &Value) -> bool {
+    matches!(value, Value::Int(_)) || is_word(value, LEVELS, true)
+}
+
+fn is_map(value: &Value) -> bool {
+    value.as_map().is_some()
+}
+
 fn is_map_of(value: &Value, is_item: impl Fn(&Value) -> bool) -> bool {
+    is_map_but(value, &[], is_item)
+}
+
+/// Whether it is a mapping of such items, apart from these keys, which are not about an item.
+fn is_map_but(value: &Value, others: &[&str], is_item: impl Fn(&Value) -> bool) -> bool {
+    let is_other = |key: &Value| key.as_str().is_some_and(|key| others.contains(&key));
     let map = value.as_map();
     map.is_some_and(|map| {
         map.iter()
-            .all(|(_, value)| is_item(value) || *value == Value::Nil)
+            .all(|(key, value)| is_other(key) || is_item(value) || *value == Value::Nil)
     })
 }
 
