@@ -422,6 +422,11 @@ impl Stream {
         let mut heartbeat = Instant::now() + self.query.heartbeat;
         loop {
             let step = self.fill(state.log.id());
+            // A search that finds nothing for long is not silent either: there is always more to look at.
+            if self.buffer.is_empty() && self.end.is_none() && Instant::now() >= heartbeat {
+                self.form
+                    .heartbeat(self.cursor.position(), &mut self.buffer);
+            }
             if !self.buffer.is_empty() {
                 if out
                     .send(std::mem::take(&mut self.buffer).into())

@@ -31,15 +31,20 @@ pub(crate) fn ask<T>(
 
 /// What is known of a bus that took a connection and is silent.
 pub(crate) fn unanswered(socket: &Path) -> String {
+    format!(
+        "{} has taken the connection and does not answer yet",
+        bus_at(socket)
+    )
+}
+
+/// A bus, with its process.
+pub(crate) fn bus_at(socket: &Path) -> String {
     let server = listener(&Endpoint::Path(socket.to_owned()));
     let server = server.map_or_else(String::new, |pid| match is_stopped(pid) {
         true => format!(" (pid {pid}, which is stopped: kill -CONT {pid} lets it go on)"),
         false => format!(" (pid {pid})"),
     });
-    format!(
-        "the bus at {}{server} has taken the connection and does not answer yet",
-        socket.display()
-    )
+    format!("the bus at {}{server}", socket.display())
 }
 
 /// Printed unless it is dropped in time.

@@ -124,6 +124,11 @@ pub(crate) fn connect_unless_salts(location: &BusLocation) -> Result<Option<Loca
     }
 }
 
+/// How often the bus is asked for a sign of life while there are no events, and after how long without one it hangs:
+/// two did not come, and a second for a machine that is busy.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const SILENT: Duration = Duration::from_secs(11);
+
 /// What is known of the bus that was joined.
 struct Joined {
     is_away: bool,
@@ -245,6 +250,8 @@ impl Printing<'_> {
         query.until = until.unwrap_or_default();
         query.last = self.wanted.last;
         query.ends = !self.wanted.follows;
+        let is_watched = self.wanted.follows && self.wanted.remote.is_none();
+        query.heartbeat = is_watched.then_some(HEARTBEAT.as_secs());
         // With a regular expression, which event is the last one is known here alone.
         query.limit = self.wanted.count.filter(|_| !self.must_look_at_all());
         query
@@ -280,6 +287,8 @@ impl Printing<'_> {
         let mut joined = Joined::default();
         // Since when there is a connection without an answer, and whether the user knows.
         let mut unanswered: Option<(Instant, bool)> = None;
+        // What was last heard of a bus of which the user knows that it is silent.
+        let mut silent_since: Option<Instant> = None;
         loop {
             // All that has come, without waiting; then show it, and wait.
             let mut next = match is_waiting {
@@ -295,6 +304,7 @@ impl Printing<'_> {
                 }
                 next = stream.next(Wait::For(self.longest_wait()));
             }
+            let is_quiet = matches!(next, Ok(None));
             match next {
                 Ok(None) => {}
                 Ok(Some(Delivery::End)) => {
@@ -360,6 +370,14 @@ impl Printing<'_> {
                 }
             }
             self.was_answered |= is_there;
+            if is_there && self.wanted.follows && self.wanted.remote.is_none() {
+                // Where something is still to be read, the bus is not the one that is late.
+                if is_quiet || silent_since.is_some() {
+                    self.tell_of_silence_since(stream.heard(), &mut silent_since)?;
+                }
+            } else {
+                silent_since = None;
+            }
             if is_there {
                 self.tell_what_is_hidden()?;
             }
@@ -401,6 +419,30 @@ impl Printing<'_> {
             false => format!("giving up after {} s", ANSWER_TIME.as_secs()),
         };
         show::complain(&format_args!("waiting: {silence}; {end}"));
+        Ok(())
+    }
+
+    /// Says once that nothing has come of the stream for a while, not even a heartbeat, and when something does again.
+    fn tell_of_silence_since(
+        &mut self,
+        heard: Option<Instant>,
+        silent_since: &mut Option<Instant>,
+    ) -> anyhow::Result<()> {
+        let bus = || late::bus_at(self.client.address().path());
+        let said = match (heard, *silent_since) {
+            (Some(heard), None) if heard.elapsed() >= SILENT => {
+                *silent_since = Some(heard);
+                let time = heard.elapsed().as_secs();
+                format!("{} has said nothing for {time} s; waiting for it", bus())
+            }
+            (Some(heard), Some(since)) if heard != since => {
+                *silent_since = None;
+                format!("{} goes on", bus())
+            }
+            _ => return Ok(()),
+        };
+        self.out.make_way()?;
+        show::complain(&said);
         Ok(())
     }
 

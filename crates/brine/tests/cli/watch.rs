@@ -401,6 +401,28 @@ fn who_waits_for_a_bus_that_hangs_is_told_what_for() {
 }
 
 #[test]
+fn a_bus_that_hangs_while_it_is_watched_is_told_from_a_quiet_one() {
+    let bus = Bus::start();
+    let mut watch = bus.listener(&["watch", "-o", "tags"]);
+    bus.send("a/b", "{}");
+    watch.prints("a/b");
+    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let said = watch.says("has said nothing for");
+    assert!(
+        said.contains(&format!("(pid {pid}, which is stopped: ")),
+        "{said}"
+    );
+    kill_process(pid, Signal::CONT).unwrap();
+    watch.says("goes on");
+    bus.send("a/c", "{}");
+    watch.prints("a/c");
+    watch.signal(Signal::INT);
+    let left = watch.left();
+    assert!(left.code == Some(0) && left.stderr.is_empty(), "{left:?}");
+}
+
+#[test]
 fn what_a_summary_or_a_screen_cannot_do_is_refused() {
     for words in [
         &["watch", "--summary", "--exec", "true"][..],

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use brine_log::Position;
 use brine_wire::{Map, Value};
@@ -258,6 +258,12 @@ impl EventStream {
     #[must_use]
     pub const fn is_answered(&self) -> bool {
         self.events.is_answered()
+    }
+
+    /// When the server last said anything, if only that it is alive ([`EventQuery::heartbeat`]).
+    #[must_use]
+    pub const fn heard(&self) -> Option<Instant> {
+        self.events.heard()
     }
 
     /// Where the stream is: every event up to here has been given or did not match. `None` before

@@ -31,6 +31,8 @@ pub(super) struct Events<S> {
     used: usize,
     log: LogId,
     position: Option<Position>,
+    /// When the server last said anything: its answer's head, an event, a heartbeat.
+    heard: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,12 @@ impl<S> Events<S> {
             used: 0,
             log: LogId(0),
             position: None,
+            heard: None,
         }
+    }
+
+    pub(super) const fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     pub(super) const fn position(&self) -> Option<Position> {
@@ -174,7 +181,10 @@ impl<S> Events<S> {
         {
             let body = Body::new(head.body);
             self.state = match head.status {
-                200 => State::Streaming(body),
+                200 => {
+                    self.heard = Some(now);
+                    State::Streaming(body)
+                }
                 _ => State::Refused(head, body),
             };
         }
@@ -194,6 +204,7 @@ impl<S> Events<S> {
                 self.link.body(body, &mut self.records)?;
                 if self.records.len() > before {
                     call.note_arrival();
+                    self.heard = Some(now);
                 }
                 if body.is_done() && self.ends {
                     self.state = State::Complete;

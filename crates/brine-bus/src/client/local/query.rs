@@ -29,8 +29,10 @@ pub struct EventQuery {
     pub limit: Option<u64>,
     /// Whether the stream ends with what is there now.
     pub ends: bool,
-    /// The events of a consumer, from its position on: of the other fields only `limit` and `ends`
-    /// count.
+    /// Seconds of silence after which the server sends a sign of life; `None` for its own time.
+    pub heartbeat: Option<u64>,
+    /// The events of a consumer, from its position on: of the other fields only `limit`, `ends`
+    /// and `heartbeat` count.
     pub consumer: Option<String>,
 }
 
@@ -74,6 +76,7 @@ impl EventQuery {
         };
         add("limit", &count(self.limit));
         add("follow", if self.ends { "false" } else { "true" });
+        add("heartbeat", &count(self.heartbeat));
         if self.consumer.is_none() {
             self.tags.iter().for_each(|tag| add("tag", tag));
             self.excludes.iter().for_each(|tag| add("exclude", tag));
