@@ -16,7 +16,7 @@ use super::event_output::utc;
 use super::late;
 use super::local_events;
 use crate::access;
-use crate::bus_location::{BusArgs, BusLocation};
+use crate::bus_location::{BusArgs, BusLocation, NodeKind};
 use crate::host::reactor::{self, NOTE};
 use crate::terminal;
 
@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Ls(list) => ls(list)?,
         Command::History(history) => show(history)?,
         Command::Rerun(rerun) => {
-            let location = rerun.bus.resolve()?;
+            let location = masters(&rerun.bus)?;
             let new = ask(
                 &location,
                 "reactor.rerun",
@@ -100,6 +100,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The bus that was named, if it is one that may have a reactor.
+fn masters(bus: &BusArgs) -> anyhow::Result<BusLocation> {
+    if bus.kind() == NodeKind::Minion {
+        bail!(
+            "a minion has no reactor, it runs beside the master; name the master's configuration (-c DIR or --config \
+             FILE), or leave out -c and --node"
+        );
+    }
+    bus.resolve()
 }
 
 /// Asks the running reactor.
@@ -143,7 +154,7 @@ pub(super) fn record(location: &BusLocation, opts: &Opts) -> anyhow::Result<Vec<
 }
 
 fn ls(list: &List) -> anyhow::Result<()> {
-    let rules = status(&list.bus.resolve()?)?;
+    let rules = status(&masters(&list.bus)?)?;
     let mut out = terminal::stdout();
     if list.json {
         for rule in rules {
@@ -210,7 +221,7 @@ fn text(rule: &Map, field: &str) -> String {
 }
 
 fn show(history: &History) -> anyhow::Result<()> {
-    let location = history.bus.resolve()?;
+    let location = masters(&history.bus)?;
     let opts = location.opts.as_ref();
     let Some(opts) = opts else {
         bail!("--sock-dir alone does not say where the reactor's record is; add -c");

@@ -132,6 +132,7 @@ fn bash_completes_names_of_minions_keys_and_functions() {
         ("minions", "web1"),
         ("minions_pre", "web2"),
         ("minions_rejected", "db3"),
+        ("minions_rejected", "-x1"),
     ] {
         fs::create_dir_all(format!("{pki}/{state}")).unwrap();
         fs::write(format!("{pki}/{state}/{id}"), "").unwrap();
@@ -161,6 +162,15 @@ fn bash_completes_names_of_minions_keys_and_functions() {
         ),
         ("_brine_salt", "salt-run jobs.lookup", "jobs.lookup_jid"),
         ("_brine_with_names", "brine statu", "status"),
+        // Bash has `=` as a word of its own.
+        ("_brine_salt", "salt-key -c DIR --accept = we", "web2"),
+        ("_brine_salt", "salt-key --config-dir = DIR -a we", "web2"),
+        ("_brine_salt", "salt-key -cDIR -a we", "web2"),
+        ("_brine_salt", "salt -c DIR --timeout = 5 w", "web1"),
+        ("_brine_with_names", "brine watch --match = gl", "glob"),
+        // A value, unlike an option, may be a name that begins so.
+        ("_brine_salt", "salt-key -c DIR -d -x", "-x1"),
+        ("_brine_salt", "salt -c DIR -x", ""),
     ] {
         let typed = typed.replace("DIR", &config);
         let words: Vec<&str> = typed.split(' ').collect();
@@ -179,6 +189,38 @@ fn bash_completes_names_of_minions_keys_and_functions() {
             "",
         );
         assert_eq!(left.stdout.trim_end(), expected, "{typed}: {left:?}");
+    }
+    // Other shells have one word, which is replaced as a whole.
+    let left = run(
+        &mut brine(&[
+            "completions",
+            "--values",
+            "--",
+            "salt-key",
+            "-c",
+            &config,
+            "--accept=we",
+        ]),
+        "",
+    );
+    assert_eq!(left.stdout, "--accept=web2\n", "{left:?}");
+}
+
+#[test]
+fn a_minion_is_not_asked_for_a_reactor() {
+    let place = Bus::absent();
+    let folder = place.path("n");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(format!("{folder}/minion"), "id: m1\n").unwrap();
+    for words in [&["ls"][..], &["history"], &["rerun", "1"]] {
+        let left = run(
+            &mut brine(&[&["reactor"], words, &["-c", &folder]].concat()),
+            "",
+        );
+        assert!(
+            left.code == Some(1) && left.stderr.starts_with("brine: a minion has no reactor"),
+            "{words:?}: {left:?}"
+        );
     }
 }
 

@@ -423,6 +423,21 @@ fn a_bus_that_hangs_while_it_is_watched_is_told_from_a_quiet_one() {
 }
 
 #[test]
+fn a_tag_that_is_not_the_whole_tag_is_explained_on_a_bus_without_events() {
+    const HINT: &str =
+        "brine: only events with exactly the tag salt/job; for all below it: 'salt/job/*'\n";
+    let bus = Bus::start();
+    let left = bus.run(&["watch", "salt/job", "-t", "0.1"]);
+    assert_eq!(
+        left.stderr,
+        format!("brine: 0 of 0 events matched in 0.1 s\n{HINT}")
+    );
+    let watch = bus.listener(&["watch", "salt/job"]);
+    watch.signal(Signal::INT);
+    assert_eq!(watch.left().stderr, HINT);
+}
+
+#[test]
 fn what_a_summary_or_a_screen_cannot_do_is_refused() {
     for words in [
         &["watch", "--summary", "--exec", "true"][..],

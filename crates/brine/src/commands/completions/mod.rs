@@ -70,13 +70,16 @@ fn for_each_name(line: fn(&str) -> String) -> String {
 /// Offers names, else what `_brine` offers; completes `salt-key …` as `brine salt-key …`.
 const BASH: &str = r#"
 _brine_with_names() {
-    if [[ "$2" != -* ]]; then
-        local IFS=$'\n'
-        COMPREPLY=($(command brine completions --values -- "${COMP_WORDS[@]:0:COMP_CWORD}" "$2" 2>/dev/null))
-        unset IFS
-        (( ${#COMPREPLY[@]} )) && return
+    local IFS=$'\n'
+    COMPREPLY=($(command brine completions --values -- "${COMP_WORDS[@]:0:COMP_CWORD}" "$2" 2>/dev/null))
+    unset IFS
+    (( ${#COMPREPLY[@]} )) && return
+    # Bash takes --option=value for three words.
+    if [[ "$3" == = ]]; then
+        _brine "$1" "$2" "${COMP_WORDS[COMP_CWORD-2]}"
+    else
+        _brine "$@"
     fi
-    _brine "$@"
 }
 
 complete -F _brine_with_names -o bashdefault -o default brine

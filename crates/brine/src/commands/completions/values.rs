@@ -40,9 +40,25 @@ pub(super) fn fitting(words: &[String]) -> BTreeSet<String> {
     let Some(personality) = all.find(|one| name == Some(one.name().as_ref())) else {
         return BTreeSet::new();
     };
-    let mut names = Line::read(&personality.manual(), before).names(*personality);
-    names.retain(|name| name.starts_with(typed.as_str()));
-    names
+    let mut line = Line::read(&personality.manual(), before);
+    // Bash passes an option and its value apart, other shells as one word, which is completed as a whole.
+    let whole = typed
+        .strip_prefix("--")
+        .and_then(|word| word.split_once('='));
+    let (start, value) = match whole.filter(|_| line.option.is_none()) {
+        Some((name, value)) => {
+            line.option = Some(name.to_owned());
+            (format!("--{name}="), value)
+        }
+        None => (String::new(), typed.as_str()),
+    };
+    // It is an option.
+    if line.option.is_none() && value.starts_with('-') {
+        return BTreeSet::new();
+    }
+    let names = line.names(*personality).into_iter();
+    let fitting = names.filter(|name| name.starts_with(value));
+    fitting.map(|name| format!("{start}{name}")).collect()
 }
 
 /// The words before the one that is completed.
@@ -59,13 +75,18 @@ impl Line {
         let (mut arguments, mut config_dir) = (Vec::new(), None);
         let mut option: Option<String> = None;
         for word in words {
-            if let Some(option) = option.take() {
+            if word == "=" && option.is_some() {
+                // Bash's own word between an option and its value.
+            } else if let Some(option) = option.take() {
                 if ["c", "config-dir"].contains(&option.as_str()) {
                     config_dir = Some(word.into());
                 }
             } else if let Some(name) = word.strip_prefix('-').filter(|name| !name.is_empty()) {
                 let name = name.strip_prefix('-').unwrap_or(name);
-                if let Some(directory) = name.strip_prefix("config-dir=") {
+                let glued = name.strip_prefix("config-dir=");
+                let glued =
+                    glued.or_else(|| word.strip_prefix("-c").filter(|rest| !rest.is_empty()));
+                if let Some(directory) = glued {
                     config_dir = Some(directory.into());
                 }
                 let takes_value =

@@ -499,7 +499,7 @@ fn say_what_was_seen(
         counted(wanted, "event"),
         in_seconds(time)
     ));
-    if matched == 0 && seen > 0 {
+    if matched == 0 {
         asked.explain_silence();
     }
 }
@@ -511,15 +511,15 @@ fn in_seconds(time: Duration) -> String {
 
 /// So that a filter that matches nothing is not taken for a bus without events; nor after a time the other way round.
 fn say_if_nothing_matched(asked: &SelectionArgs, matched: u64, seen: u64, time: Option<Duration>) {
-    if matched > 0 || (seen == 0 && time.is_none()) {
+    if matched > 0 {
         return;
     }
-    let time = time.map_or_else(String::new, |time| format!(" in {} s", in_seconds(time)));
-    let all = counted(seen, "event");
-    show::complain(&format_args!("0 of {all} matched{time}"));
-    if seen > 0 {
-        asked.explain_silence();
+    if seen > 0 || time.is_some() {
+        let time = time.map_or_else(String::new, |time| format!(" in {} s", in_seconds(time)));
+        let all = counted(seen, "event");
+        show::complain(&format_args!("0 of {all} matched{time}"));
     }
+    asked.explain_silence();
 }
 
 /// Shows an event if it is wanted; whether it was the last one.
