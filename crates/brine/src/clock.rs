@@ -69,6 +69,17 @@ pub(crate) fn utc_text(at: u64) -> String {
     time.unwrap_or_default().to_string()
 }
 
+/// A moment in local time, with its day unless that is today.
+pub(crate) fn local_text(at: Timestamp) -> String {
+    let zone = TimeZone::system();
+    let (at, now) = (at.to_zoned(zone.clone()), Timestamp::now().to_zoned(zone));
+    let form = match at.date() == now.date() {
+        true => "%H:%M",
+        false => "%Y-%m-%d %H:%M",
+    };
+    at.strftime(form).to_string()
+}
+
 /// The time now, since the UNIX epoch; a clock before 1970 says 1970.
 pub(crate) fn since_epoch() -> Duration {
     SystemTime::now()

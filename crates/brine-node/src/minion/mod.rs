@@ -27,7 +27,7 @@ mod transport;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use brine_bus::{Bus, BusHandle};
 use brine_net::keys::StoreError;
@@ -215,10 +215,10 @@ impl MinionHandle {
         result.await.ok()
     }
 
-    /// What the masters say about the minion's key.
+    /// What the masters say about the minion's key, and since when; of a good standing, when the minion last signed in.
     #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.node.standings.best()
+    pub fn standing(&self) -> (Standing, Option<SystemTime>) {
+        self.node.standings.best_since()
     }
 
     /// Whether the minion is connected to a master.

@@ -79,7 +79,6 @@ impl<'a> SignInLoop<'a> {
                 match connect(self.uplink, at).await {
                     Ok(connection) => {
                         self.retry.connected();
-                        self.note(Standing::Good);
                         if has_warned {
                             // Those who have read the warnings should also read that the trouble is over.
                             let host = &connection.client.master().host;
@@ -95,18 +94,13 @@ impl<'a> SignInLoop<'a> {
                     }
                 }
             }
-            self.note(standing);
+            let _ = self.uplink.node.standings.set(self.uplink.number, standing);
             match self.retry.after(&round) {
                 Next::Wait(wait) => sleep(wait).await,
                 Next::Rejected => return SignInResult::Rejected,
                 Next::GiveUp => return SignInResult::UnknownHost,
             }
         }
-    }
-
-    fn note(&self, standing: Standing) {
-        let uplink = self.uplink;
-        let _ = uplink.node.standings.set(uplink.number, standing);
     }
 
     /// Waits after a connection that lasted for `held` was lost.
@@ -138,6 +132,7 @@ pub(super) async fn connect(uplink: &Uplink, at: usize) -> Result<MasterConnecti
     let session = client.session().unwrap_or(session);
     let subscription = client.subscribe(&session).await;
     let subscription = subscription.map_err(|error| ConnectError::SignIn(error.into()))?;
+    node.standings.signed_in(uplink.number);
     // A job that is published when the start event is seen must find it open.
     if timeout(READY_WITHIN, subscription.ready()).await.is_err() {
         tracing::warn!(master = %client.master().host, "the master's publish port does not answer yet");

@@ -3,6 +3,7 @@
 //! They are collected when somebody reads them, off the bus's thread.
 
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use brine_api::ApiState;
 use brine_api::metrics::{HistoryFigures, MasterFigures, ReactorFigures};
@@ -14,6 +15,7 @@ use brine_reactor::Figures;
 use brine_wire::{Map, Value};
 
 use super::reactor::RunningReactor;
+use crate::clock::{millis, utc_text};
 
 /// Lets a state tell of a bus, its history and its master.
 pub(crate) fn attach(
@@ -57,7 +59,12 @@ pub(crate) fn attach(
 /// Lets a state report what the masters say about a minion's key, and whether one is connected.
 pub(crate) fn attach_minion(state: &mut ApiState, minion: MinionHandle) {
     let status = move || {
-        let mut status = Map::from_iter([("key", minion.standing().word())]);
+        let (standing, since) = minion.standing();
+        let mut status = Map::from_iter([("key", standing.word())]);
+        let since = since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+        if let Some(since) = since {
+            status.insert("key_since", utc_text(millis(since).0));
+        }
         status.insert("connected", minion.is_connected());
         status
     };

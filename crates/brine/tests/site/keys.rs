@@ -106,7 +106,7 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     assert_eq!(left.stderr, format!("[WARNING ] {kept}\n"));
     is_found(
         &site,
-        "master: has not accepted this minion's key yet",
+        "master: has not accepted this minion's key yet, since ",
         "accept it there: salt-key -a m1\n",
     );
     is_found(
@@ -156,7 +156,7 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
     );
     is_found(
         &site,
-        "master: has rejected or denied this minion's key",
+        "master: has rejected or denied this minion's key, since ",
         "if the key is the right one, salt-key -d m1 there",
     );
     let left = site.run(&["salt-key", "-a", "m1", "--include-rejected", "-y"]);
@@ -202,9 +202,14 @@ fn is_found(site: &Site, what: &str, remedy: &str) {
 #[test]
 fn of_a_master_that_was_set_up_anew_the_minion_says_which_file_to_remove() {
     let mut site = Site::up("tcp");
-    site.prints(
-        &["doctor", "--node", "minion"],
-        "minion: 0 errors, 0 warnings, 0 notes\n",
+    let left = site.run(&["doctor", "--node", "minion"]);
+    assert!(
+        left.code == Some(0)
+            && left.stdout.starts_with(
+                "note     master: had accepted this minion's key when it last signed in, at "
+            )
+            && left.stdout.ends_with("0 errors, 0 warnings, 1 note\n"),
+        "{left:?}"
     );
     assert_eq!(site.master.take().unwrap().end(), Some(0));
     fs::remove_dir_all(site.path("m/pki")).unwrap();

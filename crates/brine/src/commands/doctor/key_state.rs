@@ -8,15 +8,21 @@ use brine_wire::Value;
 
 use super::Site;
 use crate::bus_location::NodeKind;
+use crate::clock;
 use crate::commands::findings::Finding;
 
 pub(super) fn findings(site: &Site) -> Vec<Finding> {
     if site.kind != NodeKind::Minion || site.is_bus_alone() {
         return Vec::new();
     }
-    let known = site.part("minion").and_then(|minion| minion.get("key"));
-    let finding = match known.and_then(Value::as_str).and_then(Standing::named) {
-        Some(standing) => finding(site, standing),
+    let text = |name| {
+        let value = site.part("minion").and_then(|minion| minion.get(name));
+        value.and_then(Value::as_str)
+    };
+    let since = text("key_since").and_then(clock::stamp);
+    let since = since.map(clock::local_text);
+    let finding = match text("key").and_then(Standing::named) {
+        Some(standing) => finding(site, standing, since.as_deref()),
         None => has_masters(site).then(|| unknown(site)),
     };
     finding.into_iter().collect()
@@ -37,10 +43,17 @@ fn unknown(site: &Site) -> Finding {
     )
 }
 
-fn finding(site: &Site, standing: Standing) -> Option<Finding> {
+fn finding(site: &Site, standing: Standing, since: Option<&str>) -> Option<Finding> {
     let id = site.id();
     let (kind, what, remedy) = match standing {
-        Standing::Good => return None,
+        Standing::Good => {
+            return since.map(|since| {
+                Finding::note("key-accepted", "master").says(
+                    format!("had accepted this minion's key when it last signed in, at {since}"),
+                    "doctor does not sign in by itself; salt-key -l all on the master shows the key's state now",
+                )
+            });
+        }
         Standing::Pending => (
             "key-waits",
             "has not accepted this minion's key yet",
@@ -64,5 +77,6 @@ fn finding(site: &Site, standing: Standing) -> Option<Finding> {
             ),
         ),
     };
-    Some(Finding::error(kind, "master").says(what, remedy))
+    let since = since.map_or_else(String::new, |since| format!(", since {since}"));
+    Some(Finding::error(kind, "master").says(format!("{what}{since}"), remedy))
 }
