@@ -292,10 +292,12 @@ mod tests {
 
     #[test]
     fn what_is_acted_on_is_what_the_code_reads() {
-        /// Read as something else than this option: an argument or a job's field of the same name, or only to
-        /// warn of it.
-        const OTHERS: [&str; 9] = [
+        /// Read as something else than this option: an argument or a job's field of the same name, only to warn of it, or
+        /// only to learn where a real master has its tokens.
+        const OTHERS: [&str; 11] = [
+            "cache",
             "cluster_pool_port",
+            "eauth_tokens",
             "ipc_write_buffer",
             "local",
             "password",
