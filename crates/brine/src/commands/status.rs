@@ -18,6 +18,7 @@ use brine_view::text::counted;
 use brine_wire::{Map, Value, json};
 
 use super::bench::listener;
+use super::doctor::{local_server, stopped_bus};
 use super::event_output::utc;
 use super::history_store::StoreArgs;
 use super::late;
@@ -85,7 +86,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     };
-    running.print_bus(&location, &mut out)?;
+    let is_stopped = print_stopped(&location, &mut out)?;
+    running.print_bus(&location, is_stopped, &mut out)?;
     running.print_attach(&mut out)?;
     match reader {
         Ok(reader) => print_store(reader, &mut out)?,
@@ -94,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     running.print_cluster(&mut out)?;
     running.print_reactor(&mut out)?;
     running.print_readers(&mut out)?;
-    Ok(code(is_bus_there(&running.status)))
+    Ok(code(!is_stopped && is_bus_there(&running.status)))
 }
 
 /// Whether what answers is a bus, or has joined one that is there.
@@ -122,6 +124,10 @@ fn print_salts(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode
     let mut bus = Subscriber::new(&location.address, SubscriberConfig::default());
     let endpoint = location.address.publish();
     Ok(match bus.connect(Duration::ZERO) {
+        Ok(()) if stopped_bus(location).is_some() => {
+            print_stopped(location, out)?;
+            ExitCode::FAILURE
+        }
         Ok(()) => {
             let pid = listener(endpoint).map(|pid| format!(" (pid {pid})"));
             say(
@@ -137,10 +143,43 @@ fn print_salts(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode
     })
 }
 
-/// Of a bus that takes connections and answers nothing.
-fn print_silent(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode> {
+/// Of a bus whose process is stopped. Whether it is.
+fn print_stopped(location: &BusLocation, out: &mut Out) -> io::Result<bool> {
+    let Some(pid) = stopped_bus(location) else {
+        return Ok(false);
+    };
     let endpoint = location.address.publish();
-    let pid = listener(endpoint).map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    say(
+        out,
+        &format!(
+            "bus      there (pid {pid}) at {endpoint}, but stopped: kill -CONT {pid} lets it go on"
+        ),
+    )?;
+    Ok(true)
+}
+
+/// Of a bus, or a `brine attach` beside it, that takes connections and answers nothing.
+fn print_silent(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode> {
+    let server = local_server(location);
+    let own = listener(location.address.pull());
+    if let (Some(attach), Some(own), Some(local)) = (server, own, location.local_address())
+        && attach != own
+    {
+        let endpoint = location.address.publish();
+        if !print_stopped(location, out)? {
+            say(out, &format!("bus      running (pid {own}) at {endpoint}"))?;
+        }
+        say(
+            out,
+            &format!(
+                "attach   there (pid {attach}) at {}, but does not answer: stopped or hung; see brine doctor",
+                local.path().display()
+            ),
+        )?;
+        return Ok(ExitCode::FAILURE);
+    }
+    let endpoint = location.address.publish();
+    let pid = server.map_or_else(String::new, |pid| format!(" (pid {pid})"));
     say(
         out,
         &format!(
@@ -219,7 +258,7 @@ impl Running {
         Ok(Some(Self { status, window }))
     }
 
-    fn print_bus(&self, location: &BusLocation, out: &mut Out) -> io::Result<()> {
+    fn print_bus(&self, location: &BusLocation, is_stopped: bool, out: &mut Out) -> io::Result<()> {
         let bus = part(&self.status, "bus");
         let (pid, endpoint) = (text(&self.status, "pid"), location.address.publish());
         let line = match is_bus_there(&self.status) {
@@ -228,7 +267,9 @@ impl Running {
                 format!("bus      away: brine attach (pid {pid}) waits for it at {endpoint}")
             }
         };
-        say(out, &line)?;
+        if !is_stopped {
+            say(out, &line)?;
+        }
         if let Some(bus) = bus {
             let [appended, delivered] =
                 ["appended_events", "deliveries"].map(|field| text(bus, field));

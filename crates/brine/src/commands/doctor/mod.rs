@@ -135,6 +135,20 @@ fn not_looked() -> Finding {
     )
 }
 
+/// The process that serves Brine's own socket.
+pub(super) fn local_server(location: &BusLocation) -> Option<i32> {
+    let address = location.local_address()?;
+    listener(&Endpoint::Path(address.path().to_owned()))
+}
+
+/// The process that serves the bus, if it is stopped: the kernel goes on accepting connections for it.
+pub(super) fn stopped_bus(location: &BusLocation) -> Option<i32> {
+    let address = &location.address;
+    let servers = [address.pull(), address.publish()].map(listener);
+    let mut servers = servers.into_iter().flatten();
+    servers.find(|pid| is_stopped(*pid))
+}
+
 /// What all modules look at.
 struct Site {
     location: BusLocation,
@@ -147,8 +161,10 @@ struct Site {
     is_refused: bool,
     /// The status of a Brine bus.
     status: Option<Map>,
-    /// Whether it takes connections and does not answer.
+    /// Whether Brine's own socket takes connections and does not answer.
     is_silent: bool,
+    /// The process that serves it then, if another one serves the bus: `brine attach`.
+    silent_attach: Option<i32>,
 }
 
 impl Site {
@@ -169,6 +185,7 @@ impl Site {
         let mut site = Self {
             status: None,
             is_silent: false,
+            silent_attach: None,
             location,
             kind,
             bus_pid,
@@ -180,9 +197,13 @@ impl Site {
             Some(Err(LocalError::TimedOut { .. })) => site.is_silent = true,
             _ => {}
         }
-        if site.part("attach").is_some() {
-            // It may have taken the place of the publish socket; the other one is the bus's own.
+        if site.part("attach").is_some() || site.is_silent {
+            // An attach may have taken the place of the publish socket; the other one is the bus's own.
             site.bus_pid = listener(site.location.address.pull()).or(site.bus_pid);
+        }
+        if site.is_silent {
+            let server = local_server(&site.location);
+            site.silent_attach = server.filter(|_| server != site.bus_pid);
         }
         site
     }

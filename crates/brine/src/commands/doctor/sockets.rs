@@ -74,6 +74,9 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     if !site.is_running && !is_explained {
         findings.push(not_running(site));
     }
+    if !site.is_silent || site.silent_attach.is_some() {
+        findings.extend(stopped(site));
+    }
     if site.is_silent {
         findings.push(silent(site));
     } else if site.is_running
@@ -131,20 +134,50 @@ fn not_permitted(site: &Site) -> Finding {
 /// The kernel accepts connections, but the server answers nothing.
 fn silent(site: &Site) -> Finding {
     let seconds = super::ANSWER.as_secs();
-    let place = site.location.address.publish();
-    match site.bus_pid {
-        Some(pid) if proc::is_stopped(pid) => Finding::error("bus-hung", place).says(
-            format!("{} is there, but is stopped (SIGSTOP, or a debugger) and answers nothing", proc::name(pid)),
-            format!("kill -CONT {pid}, or restart it"),
+    let local = site.location.local_address();
+    let (kind, place, server, effect, program) = match (site.silent_attach, local) {
+        (Some(pid), Some(local)) => (
+            "attach-hung",
+            local.path().display().to_string(),
+            Some(pid),
+            "; the bus itself is served by another process",
+            "brine attach",
         ),
-        pid => Finding::error("bus-hung", place).says(
+        _ => (
+            "bus-hung",
+            site.location.address.publish().to_string(),
+            site.bus_pid,
+            "",
+            "it",
+        ),
+    };
+    match server {
+        Some(pid) if proc::is_stopped(pid) => Finding::error(kind, place).says(
+            format!("{} is there, but is stopped (SIGSTOP, or a debugger) and answers nothing{effect}", proc::name(pid)),
+            format!("kill -CONT {pid}, or restart {program}"),
+        ),
+        pid => Finding::error(kind, place).says(
             format!(
-                "{} is there, but has not answered for {seconds} s: it is hung, or waits for its disk",
+                "{} is there, but has not answered for {seconds} s: it is hung, or waits for its disk{effect}",
                 pid.map_or_else(|| "a bus".to_owned(), proc::name)
             ),
-            "look at its log and at the disk; restart it if it does not come back",
+            format!("look at its log and at the disk; restart {program} if it does not come back"),
         ),
     }
+}
+
+/// Real Salt's bus has no socket that answers; whether its process goes on, the kernel knows.
+fn stopped(site: &Site) -> Option<Finding> {
+    let pid = super::stopped_bus(&site.location)?;
+    Some(
+        Finding::error("bus-hung", site.location.address.publish()).says(
+            format!(
+                "{} serves the bus, but is stopped (SIGSTOP, or a debugger): no event gets through",
+                proc::name(pid)
+            ),
+            format!("kill -CONT {pid}, or restart the service that it belongs to"),
+        ),
+    )
 }
 
 /// A socket that a running bus has made, and that is gone.

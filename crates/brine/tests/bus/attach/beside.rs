@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use brine_testkit::salt::{Client, Node};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::front::hears;
 use super::{Attached, Site, request, until};
@@ -204,4 +205,70 @@ fn a_second_attach_names_the_first() {
         second.status.code() == Some(1) && said.contains(&expected),
         "{said}"
     );
+}
+
+/// What one of the commands says of the bus.
+fn said_by(site: &Site, command: &str) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_brine"))
+        .args([command, "--sock-dir"])
+        .arg(site.sock_dir())
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).unwrap(),
+    )
+}
+
+#[test]
+fn of_a_bus_and_an_attach_the_one_that_is_stopped_is_named() {
+    let site = Site::new(Node::Master);
+    let bus = site.start_bus("3006.28");
+    let attached = site.attach(&[]);
+    let attach = Pid::from_child(&attached.process);
+    let salts = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
+
+    kill_process(attach, Signal::STOP).unwrap();
+    let (doctor, status) = (said_by(&site, "doctor"), said_by(&site, "status"));
+    kill_process(attach, Signal::CONT).unwrap();
+    let remedy = format!("→ kill -CONT {attach}, or restart brine attach");
+    assert!(
+        doctor.0 == Some(1)
+            && doctor.1.contains("brine.sock: pid")
+            && doctor.1.contains(&remedy)
+            && doctor.1.contains(": 1 error, "),
+        "{doctor:?}"
+    );
+    let attach = format!("attach   there (pid {attach}) at ");
+    assert!(
+        status.0 == Some(1)
+            && status.1.starts_with("bus      running (pid ")
+            && status.1.contains(&attach),
+        "{status:?}"
+    );
+
+    let is_named = |what: &str| {
+        kill_process(salts, Signal::STOP).unwrap();
+        let (doctor, status) = (said_by(&site, "doctor"), said_by(&site, "status"));
+        kill_process(salts, Signal::CONT).unwrap();
+        assert!(
+            doctor.0 == Some(1)
+                && doctor.1.contains("serves the bus, but is stopped")
+                && doctor
+                    .1
+                    .contains(&format!("→ kill -CONT {salts}, or restart")),
+            "{what}: {doctor:?}"
+        );
+        assert!(
+            status.0 == Some(1)
+                && status
+                    .1
+                    .contains(&format!("but stopped: kill -CONT {salts} lets it go on")),
+            "{what}: {status:?}"
+        );
+    };
+    is_named("beside an attach");
+    assert!(attached.end().success());
+    is_named("alone");
 }
