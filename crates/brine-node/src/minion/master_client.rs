@@ -50,6 +50,31 @@ struct Shared {
     signing_in: Mutex<()>,
 }
 
+/// A request that every master answers, whoever asks, and that changes nothing.
+fn ping() -> Value {
+    let payload = Payload::Clear {
+        version: VERSION,
+        load: [("cmd", "ping")].into_iter().collect(),
+    };
+    payload.to_value()
+}
+
+/// Whether a master leaves a ping without any reply for so long; a refusal is a reply. The minion does not sign in, and
+/// leaves its own source port to one that runs.
+pub async fn is_silent(options: &MinionOptions, master: &MasterAddress, wait: Duration) -> bool {
+    let options = MinionOptions {
+        source_ret_port: 0,
+        ..options.clone()
+    };
+    let Ok(requester) = transport::requester(&options, master) else {
+        return false;
+    };
+    // The requester's own limit would be one error among others.
+    let ping = ping();
+    let asked = requester.request(&ping, wait.saturating_mul(2));
+    tokio::time::timeout(wait, asked).await.is_err()
+}
+
 /// Why signing in failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -277,12 +302,8 @@ impl MasterClient {
 
     /// Whether the master answers at all, which needs no sign-in.
     pub(super) async fn answers(&self) -> bool {
-        let ping = Payload::Clear {
-            version: VERSION,
-            load: [("cmd", "ping")].into_iter().collect(),
-        };
         let wait = self.0.options.auth_timeout;
-        let asked = self.0.requester.request(&ping.to_value(), wait).await;
+        let asked = self.0.requester.request(&ping(), wait).await;
         asked.is_ok()
     }
 

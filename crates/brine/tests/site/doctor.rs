@@ -29,6 +29,40 @@ fn each_fault_and_its_remedy_are_named_and_a_healthy_site_has_none() {
     insta::assert_snapshot!(patient.chart);
 }
 
+#[test]
+fn a_master_that_accepts_connections_and_hangs_is_named_to_its_minion() {
+    for transport in ["tcp", "zeromq"] {
+        let mut site = Site::configured(transport, "");
+        site.start_master();
+        let doctor = || site.run(&["doctor", "--node", "minion"]).stdout;
+        let text = doctor();
+        assert!(!text.contains("accepts connections"), "{transport}: {text}");
+        let master = site.master.as_ref().unwrap();
+        let pid = master.pid();
+        master.signal(Signal::STOP);
+        let text = doctor();
+        master.signal(Signal::CONT);
+        assert!(
+            text.contains("accepts connections but answers nothing: pid ")
+                && text.contains(&format!("→ kill -CONT {pid}, or restart the master")),
+            "{transport}: {text}"
+        );
+        assert!(!doctor().contains("accepts connections"), "{transport}");
+    }
+    // Somebody else's, who does not answer either.
+    let site = Site::configured("tcp", "");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let options = fs::read_to_string(site.path("minion")).unwrap();
+    let is_other = |line: &&str| !line.starts_with("master_port:");
+    let lines: Vec<&str> = options.lines().filter(is_other).collect();
+    let options = format!("{}\nmaster_port: {port}\n", lines.join("\n"));
+    fs::write(site.path("minion"), options).unwrap();
+    let text = site.run(&["doctor", "--node", "minion"]).stdout;
+    let says = "accepts connections but does not answer a ping for 3 s: it hangs, or is no master";
+    assert!(text.contains(says), "{text}");
+}
+
 /// A site, and what was said of it.
 struct Patient {
     site: Site,

@@ -50,7 +50,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
 }
 
 /// Whether two listeners cannot be on one machine. Another interface's port of the same number is another port.
-fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn meet(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
     one.port() == other.port() && (a == b || a.is_unspecified() || b.is_unspecified())
 }
