@@ -110,12 +110,25 @@ impl Names {
         })
     }
 
+    /// Whether the bus's own socket answers, but only under its other name.
+    fn is_left(&self) -> bool {
+        let is_dead = |path: &Path| UnixStream::connect(path).is_err();
+        FileId::at(&self.aside).is_some() && is_dead(&self.publish) && !is_dead(&self.aside)
+    }
+
     fn own(&self, framing: Framing) -> &Path {
         match framing {
             Framing::Bare => &self.bare,
             Framing::Prefixed => &self.prefixed,
         }
     }
+}
+
+/// Whether a process that stood in front of the bus with this publish socket is gone and has not put the bus's own back:
+/// clients find nobody.
+#[must_use]
+pub fn is_left(publish: &Path) -> bool {
+    Names::new(publish).is_ok_and(|names| names.is_left())
 }
 
 /// The right to take the place of a bus's socket, held by one process and those to which it passes it on.
@@ -246,11 +259,7 @@ impl FrontLock {
         let own = [&names.bare, &names.prefixed].map(|path| FileId::at(path));
         let is_own = |found: FileId| own.contains(&Some(found));
         // If names were removed by hand, the only clue left is which socket answers.
-        let is_dead = |path: &Path| UnixStream::connect(path).is_err();
-        let stood_in_front = FileId::at(&names.publish).is_none_or(is_own)
-            || FileId::at(&names.aside).is_some()
-                && is_dead(&names.publish)
-                && !is_dead(&names.aside);
+        let stood_in_front = FileId::at(&names.publish).is_none_or(is_own) || names.is_left();
         let put_back = stood_in_front && put_back(names, &is_own)?;
         for path in [&names.aside, &names.bare, &names.prefixed] {
             remove(path)?;

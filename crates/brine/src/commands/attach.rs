@@ -3,6 +3,7 @@
 //! Reads the arguments; [`crate::host::attach`] composes what runs.
 
 use std::io::Write as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
     /// Take the place of the bus's publish socket: Brine serves new listeners, and Salt's publisher only Brine
     #[arg(long)]
     in_front: bool,
-    /// Put the bus's own publish socket back after a brine attach was killed, and exit
+    /// Put the bus's own publish socket back after a brine attach was killed, remove a stale brine.sock, and exit
     #[arg(long, conflicts_with = "in_front")]
     restore: bool,
     /// React to events by the rules in this file, a list as in Salt's option `reactor`; switch
@@ -150,8 +151,24 @@ fn restore(location: &BusLocation) -> anyhow::Result<ExitCode> {
         true => "the bus's own socket is back",
         false => "nothing to put back",
     };
-    writeln!(terminal::stdout(), "{}: {done}", publish.display())?;
+    let mut out = terminal::stdout();
+    writeln!(out, "{}: {done}", publish.display())?;
+    if let Some(path) = remove_stale(location) {
+        writeln!(
+            out,
+            "{}: removed, since nobody listens on it",
+            path.display()
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes `brine.sock` if nobody serves it.
+fn remove_stale(location: &BusLocation) -> Option<PathBuf> {
+    let path = location.local_address()?.path().to_owned();
+    let about = path.symlink_metadata().ok()?;
+    // Taking its name, and giving it up, is safe beside another process that starts.
+    (about.file_type().is_socket() && brine_bus::bind_named(&path, 0o600).is_ok()).then_some(path)
 }
 
 impl Arguments {

@@ -18,7 +18,7 @@ use brine_view::text::counted;
 use brine_wire::{Map, Value, json};
 
 use super::bench::listener;
-use super::doctor::{local_server, stopped_bus};
+use super::doctor::{is_left, local_server, stopped_bus};
 use super::event_output::utc;
 use super::history_store::StoreArgs;
 use super::late;
@@ -86,7 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         return Ok(code);
     };
-    let is_stopped = print_stopped(&location, &mut out)?;
+    // One that has answered is not stopped itself.
+    let has_attach = part(&running.status, "attach").is_some();
+    let is_stopped = has_attach && print_stopped(&location, &mut out)?;
     running.print_bus(&location, is_stopped, &mut out)?;
     running.print_attach(&mut out)?;
     match reader {
@@ -137,7 +139,13 @@ fn print_salts(location: &BusLocation, out: &mut Out) -> anyhow::Result<ExitCode
             ExitCode::SUCCESS
         }
         Err(error) => {
-            say(out, &format!("bus      {error}"))?;
+            let remedy = match is_left(location) {
+                true => {
+                    "; a brine attach --in-front was killed: brine attach --restore puts the bus's own socket back"
+                }
+                false => "",
+            };
+            say(out, &format!("bus      {error}{remedy}"))?;
             ExitCode::FAILURE
         }
     })

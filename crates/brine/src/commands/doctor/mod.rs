@@ -27,6 +27,7 @@ use std::time::Duration;
 use brine_bus::address::{Endpoint, Node};
 use brine_bus::client::local::LocalError;
 use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::front;
 use brine_config::Severity;
 use brine_wire::{Map, Value};
 
@@ -141,12 +142,20 @@ pub(super) fn local_server(location: &BusLocation) -> Option<i32> {
     listener(&Endpoint::Path(address.path().to_owned()))
 }
 
+/// Whether a `brine attach --in-front` was killed, and the bus's own socket is not back in its place.
+pub(super) fn is_left(location: &BusLocation) -> bool {
+    match location.address.publish() {
+        Endpoint::Path(path) => front::is_left(path),
+        Endpoint::Tcp(_) => false,
+    }
+}
+
 /// The process that serves the bus, if it is stopped: the kernel goes on accepting connections for it.
 pub(super) fn stopped_bus(location: &BusLocation) -> Option<i32> {
     let address = &location.address;
-    let servers = [address.pull(), address.publish()].map(listener);
-    let mut servers = servers.into_iter().flatten();
-    servers.find(|pid| is_stopped(*pid))
+    // A connection to the publish socket would be a subscriber.
+    let server = listener(address.pull()).or_else(|| listener(address.publish()));
+    server.filter(|pid| is_stopped(*pid))
 }
 
 /// What all modules look at.
@@ -155,6 +164,8 @@ struct Site {
     kind: NodeKind,
     /// The process that serves the bus.
     bus_pid: Option<i32>,
+    /// Whether a `brine attach --in-front` was killed, and the bus's own socket is not back in its place.
+    is_left: bool,
     /// Whether somebody serves the publish socket, as far as this user may know.
     is_running: bool,
     /// Whether this user may not use the publish socket.
@@ -170,7 +181,11 @@ struct Site {
 impl Site {
     fn look(location: BusLocation, kind: NodeKind) -> Self {
         let endpoint = location.address.publish();
-        let bus_pid = listener(endpoint);
+        let is_left = is_left(&location);
+        let mut bus_pid = listener(endpoint);
+        if is_left {
+            bus_pid = listener(location.address.pull());
+        }
         let mut is_refused = false;
         let is_running = match endpoint {
             Endpoint::Path(path) => {
@@ -189,6 +204,7 @@ impl Site {
             location,
             kind,
             bus_pid,
+            is_left,
             is_running,
             is_refused,
         };

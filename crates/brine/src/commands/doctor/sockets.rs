@@ -36,6 +36,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     }
     let listening = proc::unix_listeners();
     let mut is_explained = false;
+    let mut has_local = false;
     for (name, path) in sockets(site) {
         let about = match fs::symlink_metadata(&path) {
             Ok(about) => about,
@@ -62,14 +63,21 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
             .map(|one| one.inode)
             .collect();
         match inodes.len() {
+            // The kernel still knows the bus's own by this name.
+            _ if name == "publish" && site.is_left => {
+                is_explained = true;
+                findings.push(stale(site, name, &path));
+            }
             0 if may_be_served(&path, &listening) => {}
             0 => {
                 is_explained = true;
-                findings.push(stale(&path));
+                findings.push(stale(site, name, &path));
+                continue;
             }
             1 => {}
             _ => findings.push(served_twice(site, &path, &inodes)),
         }
+        has_local |= name == "local";
     }
     if !site.is_running && !is_explained {
         findings.push(not_running(site));
@@ -79,14 +87,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     }
     if site.is_silent {
         findings.push(silent(site));
-    } else if site.is_running
-        && !site.is_refused
-        && site
-            .location
-            .local_address()
-            .is_some_and(|address| address.path().exists())
-        && site.status.is_none()
-    {
+    } else if site.is_running && !site.is_refused && has_local && site.status.is_none() {
         let text = "brine.sock does not answer this user";
         findings.push(Finding::note("no-status", folder.display()).says(
             text,
@@ -198,11 +199,26 @@ fn missing(site: &Site, name: &str, path: &Path) -> Option<Finding> {
     })
 }
 
-fn stale(path: &Path) -> Finding {
-    Finding::error("stale-socket", path.display()).says(
-        "stale socket: nobody listens on it; whoever served it was killed",
-        "start the master or minion again, which replaces it; if none is to run here, remove the file",
-    )
+fn stale(site: &Site, name: &str, path: &Path) -> Finding {
+    let finding = Finding::error("stale-socket", path.display());
+    match name {
+        "publish" if site.is_left => finding.says(
+            format!(
+                "listeners find nobody: a brine attach --in-front was killed before it put back the socket of {}",
+                site.server()
+            ),
+            "brine attach --restore puts it back, and so does the next start of brine attach",
+        ),
+        // Real Salt serves none.
+        "local" if site.is_running && !site.is_ours() => finding.says(
+            "stale socket: nobody listens on it; the brine attach that served it was killed",
+            "start brine attach again, which replaces it; if none is to run here: brine attach --restore removes it",
+        ),
+        _ => finding.says(
+            "stale socket: nobody listens on it; whoever served it was killed",
+            "start the master or minion again, which replaces it; if none is to run here, remove the file",
+        ),
+    }
 }
 
 fn served_twice(site: &Site, path: &Path, inodes: &[u64]) -> Finding {

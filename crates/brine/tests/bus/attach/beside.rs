@@ -208,7 +208,7 @@ fn a_second_attach_names_the_first() {
 }
 
 /// What one of the commands says of the bus.
-fn said_by(site: &Site, command: &str) -> (Option<i32>, String) {
+pub(super) fn said_by(site: &Site, command: &str) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_brine"))
         .args([command, "--sock-dir"])
         .arg(site.sock_dir())

@@ -15,6 +15,7 @@ use brine_testkit::salt::{Client, Node};
 use brine_testkit::user;
 use rustix::process::{Signal, kill_process};
 
+use super::beside::said_by;
 use super::{Site, until};
 use crate::process::DEADLINE;
 
@@ -202,12 +203,22 @@ fn killed_with_whoever_waits_for_it_the_socket_is_put_back_when_asked_for() {
     let _bus = site.start_bus("3008.3");
     let before = names(&site);
     stood_in_front(&site);
+    let doctor = said_by(&site, "doctor").1;
+    assert!(
+        doctor.contains("a brine attach --in-front was killed")
+            && doctor.contains("→ brine attach --restore puts it back")
+            && doctor.contains("brine.sock: stale socket: nobody listens on it; the brine attach")
+            && !doctor.contains("brine.sock does not answer"),
+        "{doctor}"
+    );
+    let status = said_by(&site, "status").1;
+    assert!(status.contains("brine attach --restore puts"), "{status}");
     let restored = site.command(&["--restore"]).output().unwrap();
     let text = String::from_utf8_lossy(&restored.stdout);
     assert!(text.contains("the bus's own socket is back"), "{text}");
     assert!(UnixStream::connect(site.publish()).is_ok());
-    let names = names(&site);
-    assert!(before.iter().all(|name| names.contains(name)));
+    assert_eq!(names(&site), before);
+    assert_eq!(said_by(&site, "doctor").0, Some(0));
     let restored = site.command(&["--restore"]).output().unwrap();
     let text = String::from_utf8_lossy(&restored.stdout);
     assert!(text.contains("nothing to put back"), "{text}");
