@@ -214,7 +214,13 @@ fn data(words: &[String], replaced: &mut dyn FnMut(&Value)) -> anyhow::Result<Ma
     for word in words {
         let parsed = parse_arguments([word.as_str()], &[]);
         let mapping = if parsed.keyword.is_empty() {
-            mapping(word)?
+            let mapping = mapping(word)?;
+            if let Some(key) = glued(word, &mapping) {
+                show::complain(&format_args!(
+                    "the key is {key:?}, and it has no value: YAML wants a space after a colon"
+                ));
+            }
+            mapping
         } else {
             parsed.keyword
         };
@@ -234,6 +240,19 @@ fn given_twice(key: &Value) {
     show::complain(&format_args!(
         "{key} is given twice; the later value counts"
     ));
+}
+
+/// A key with a colon and no value, such as that of `{x:1}`: a space was meant after the colon.
+fn glued<'a>(word: &str, mapping: &'a Map) -> Option<&'a str> {
+    let keys = mapping.iter().filter(|(_, value)| *value == Value::Nil);
+    let mut keys = keys.filter_map(|(key, _)| key.as_str());
+    keys.find(|key| {
+        let is_quoted = ['"', '\'']
+            .iter()
+            .any(|quote| word.contains(&format!("{quote}{key}{quote}")));
+        let (_, value) = key.split_once(':').unwrap_or_default();
+        !value.is_empty() && !is_quoted
+    })
 }
 
 fn mapping(word: &str) -> anyhow::Result<Map> {
@@ -287,6 +306,21 @@ mod tests {
         let words = ["x=1", "y=1", "x=2"].map(str::to_owned);
         super::data(&words, &mut |key| twice.push(key.clone())).unwrap();
         assert_eq!(twice, ["x".into()]);
+    }
+
+    #[test]
+    fn a_key_that_swallowed_its_value_is_noticed() {
+        for (word, key) in [
+            ("{x:1}", Some("x:1")),
+            ("{a: 1, b:x}", Some("b:x")),
+            ("{x: 1}", None),
+            ("{'x:1': null}", None),
+            ("{x:1: 2}", None),
+            ("{x}", None),
+            ("{x: }", None),
+        ] {
+            assert_eq!(glued(word, &mapping(word).unwrap()), key, "{word}");
+        }
     }
 
     #[test]
