@@ -48,8 +48,9 @@ pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
     }
 }
 
-/// Which option somebody may have meant: `did you mean host?`; where none is similar, all that there are.
-pub(crate) fn hint(key: &str, keys: &[&'static str]) -> String {
+/// Which option somebody may have meant: `did you mean host?`; where none is similar the one that is missing, else all
+/// that there are.
+pub(crate) fn hint(key: &str, keys: &[&'static str], missing: Option<&'static str>) -> String {
     const MIN_BEGINNING: usize = 3;
     let is_beginning = |known: &&&str| {
         key.len().min(known.len()) >= MIN_BEGINNING
@@ -62,8 +63,9 @@ pub(crate) fn hint(key: &str, keys: &[&'static str]) -> String {
         2 * distance <= length && (distance <= 2 || 3 * distance <= length)
     };
     let nearest = keys.iter().filter(is_near).min_by_key(distance);
-    match keys.iter().find(is_beginning).or(nearest) {
-        Some(nearest) => format!("did you mean {nearest}?"),
+    let meant = keys.iter().find(is_beginning).or(nearest).copied();
+    match meant.or(missing) {
+        Some(meant) => format!("did you mean {meant}?"),
         None => format!("there are {}", keys.join(", ")),
     }
 }

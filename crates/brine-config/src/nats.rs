@@ -87,7 +87,7 @@ impl ClusterOptions {
             _ => {}
         }
         let section = Section::new("brine: cluster".to_owned(), value)?;
-        section.only(&[NATS, &["secret"]])?;
+        section.only(&[NATS, &["secret"]], None)?;
         let nats = NatsOptions::parse(&section)?;
         let secret = section.text("secret")?;
         if secret

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -102,17 +103,47 @@ pub(crate) fn help_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
     words
 }
 
-/// The negative number that came where an option was expected, and the option before it, which takes it with `=`.
+/// What to say of a value that begins with a hyphen and was taken for an option: the option before it takes no such
+/// value.
 fn negative_value(error: &clap::Error, words: &[OsString]) -> Option<String> {
+    /// Options that take a time.
+    const TIMES: [&str; 6] = ["-S", "--since", "-U", "--until", "--from", "--to-time"];
     let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     let is_negative =
         found.starts_with('-') && found[1..].starts_with(|c: char| c.is_ascii_digit());
-    let at = words.iter().position(|word| word.to_str() == Some(found))?;
+    let is_it = |word: &OsString| word.to_str().is_some_and(|word| word.starts_with(&**found));
+    let at = words.iter().position(is_it)?;
     let option = words.get(at.checked_sub(1)?)?.to_str()?;
-    (is_negative && option.starts_with('-'))
-        .then(|| format!("{found} as the value of {option}: {option}={found}"))
+    (is_negative && option.starts_with('-')).then(|| match TIMES.contains(&option) {
+        true => format!(
+            "{option} takes a time, such as 5m (five minutes ago), 2026-11-29 08:01 or @1700000000"
+        ),
+        false => format!("{option} takes no negative value"),
+    })
+}
+
+/// Takes out tips that do not help: an unknown option as a tag, and the shell whose name is most like that of another.
+fn without_misleading_tips(error: &mut clap::Error) {
+    let Some(ContextValue::String(found)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let is_long = found
+        .strip_prefix("--")
+        .is_some_and(|name| !name.is_empty());
+    let is_shell = found == "[SHELL]";
+    if is_long && let Some(ContextValue::StyledStrs(tips)) = error.get(ContextKind::Suggested) {
+        let is_tag = |tip: &&StyledStr| tip.to_string().contains("as a value, use");
+        let tips: Vec<_> = tips.iter().filter(|tip| !is_tag(tip)).cloned().collect();
+        match tips.is_empty() {
+            true => error.remove(ContextKind::Suggested),
+            false => error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips)),
+        };
+    }
+    if is_shell {
+        error.remove(ContextKind::SuggestedValue);
+    }
 }
 
 impl Cli {
@@ -120,6 +151,7 @@ impl Cli {
     pub(crate) fn read(program: OsString, words: Vec<OsString>) -> Self {
         let words: Vec<OsString> = std::iter::once(program).chain(words).collect();
         Self::try_parse_from(&words).unwrap_or_else(|mut error| {
+            without_misleading_tips(&mut error);
             if let Some(tip) = negative_value(&error, &words) {
                 let tip = ContextValue::StyledStrs(vec![tip.into()]);
                 error.insert(ContextKind::Suggested, tip);

@@ -47,7 +47,7 @@ pub(super) fn misspelt(places: &[Place]) -> Vec<Remark> {
             kind: "unknown-option",
             place: Some(place.clone()),
             text: format!("option {} is not one of its returner", place.option),
-            remedy: format!("{} nothing reads it as it is", hint(name, known)),
+            remedy: format!("{} nothing reads it as it is", hint(name, known, None)),
         })
     });
     remarks.collect()

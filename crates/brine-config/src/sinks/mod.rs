@@ -217,7 +217,7 @@ fn one(name: &Value, options: &Value) -> Result<SinkOptions, ConfigError> {
     let option = format!("brine: sinks: {name}");
     let mut section = Section::new(option.clone(), options)?;
     let kind = section.word("type", &TYPES)?;
-    section.only(options_of(kind))?;
+    section.only(options_of(kind), kind.is_none().then_some("type"))?;
     let kind = match kind {
         Some("postgres") => {
             SinkKind::Postgres(DatabaseOptions::parse(&mut section, Schema::Postgres)?)
@@ -334,6 +334,10 @@ own: {type: returner, module: mine, filter: 'ok:false'}",
             (
                 "{a: {typ: file, path: /x}}",
                 "brine: sinks: a: typ: no such option; did you mean type?",
+            ),
+            (
+                "a: {kind: file, path: /x}",
+                "brine: sinks: a: kind: no such option; did you mean type?",
             ),
             (
                 "{a: {type: file, pth: /x}}",

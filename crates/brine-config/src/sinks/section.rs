@@ -35,9 +35,14 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Refuses options that are in none of these lists, before one is said to be missing: it may be a misspelt one.
-    pub(crate) fn only(&self, known: &[&[&'static str]]) -> Result<(), ConfigError> {
-        self.refuse_others(&known.concat())
+    /// Refuses options that are in none of these lists, before one is said to be missing: it may be a misspelt one, also
+    /// where it has no likeness.
+    pub(crate) fn only(
+        &self,
+        known: &[&[&'static str]],
+        missing: Option<&'static str>,
+    ) -> Result<(), ConfigError> {
+        self.refuse_others(&known.concat(), missing)
     }
 
     /// An option's value; null counts as not set.
@@ -243,10 +248,14 @@ impl<'a> Section<'a> {
 
     /// Refuses what nobody asked for.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
-        self.refuse_others(&self.asked.borrow())
+        self.refuse_others(&self.asked.borrow(), None)
     }
 
-    fn refuse_others(&self, known: &[&'static str]) -> Result<(), ConfigError> {
+    fn refuse_others(
+        &self,
+        known: &[&'static str],
+        missing: Option<&'static str>,
+    ) -> Result<(), ConfigError> {
         let is_known = |key: &Value| key.as_str().is_some_and(|key| known.contains(&key));
         let Some((key, _)) = self.options.iter().find(|(key, _)| !is_known(key)) else {
             return Ok(());
@@ -254,7 +263,7 @@ impl<'a> Section<'a> {
         let name = key.as_str().unwrap_or_default();
         Err(ConfigError::UnknownOption {
             option: format!("{}: {}", self.path, key.as_str().unwrap_or(&shown(key))),
-            hint: hint(name, known),
+            hint: hint(name, known, missing),
         })
     }
 }

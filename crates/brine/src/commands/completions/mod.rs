@@ -28,14 +28,21 @@ pub(crate) struct Arguments {
     words: Vec<String>,
 }
 
+/// The exit code that says to a script: a name belongs here, and there is none that fits.
+const NONE_FITS: u8 = 3;
+
 /// Prints the script.
 pub(crate) fn run(arguments: &Arguments, program: Command) -> anyhow::Result<ExitCode> {
     let mut out = terminal::stdout();
     match arguments.shell {
         Some(shell) => out.write_all(script(shell, program).as_bytes())?,
         None => {
-            for name in values::fitting(&arguments.words) {
+            let names = values::fitting(&arguments.words);
+            for name in names.iter().flatten() {
                 writeln!(out, "{name}")?;
+            }
+            if names.is_some_and(|names| names.is_empty()) {
+                return Ok(ExitCode::from(NONE_FITS));
             }
         }
     }
@@ -67,11 +74,17 @@ fn for_each_name(line: fn(&str) -> String) -> String {
     names.map(|personality| line(personality.name())).collect()
 }
 
-/// Offers names, else what `_brine` offers; completes `salt-key …` as `brine salt-key …`.
+/// Offers names, else what `_brine` offers, and no files where a name belongs; completes `salt-key …` as `brine salt-key …`.
 const BASH: &str = r#"
 _brine_with_names() {
-    local IFS=$'\n'
-    COMPREPLY=($(command brine completions --values -- "${COMP_WORDS[@]:0:COMP_CWORD}" "$2" 2>/dev/null))
+    local IFS=$'\n' names
+    names=$(command brine completions --values -- "${COMP_WORDS[@]:0:COMP_CWORD}" "$2" 2>/dev/null)
+    if (( $? == 3 )); then
+        COMPREPLY=()
+        compopt +o bashdefault +o default 2>/dev/null
+        return
+    fi
+    COMPREPLY=($names)
     unset IFS
     (( ${#COMPREPLY[@]} )) && return
     # Bash takes --option=value for three words.

@@ -22,24 +22,18 @@ const ALL: &[&str] = &[
     "minions_denied",
 ];
 
-/// Names that fit the last of these words, sorted.
-pub(super) fn fitting(words: &[String]) -> BTreeSet<String> {
-    let Some((program, words)) = words.split_first() else {
-        return BTreeSet::new();
-    };
+/// Names that fit the last of these words, sorted; `None` where no name is expected.
+pub(super) fn fitting(words: &[String]) -> Option<BTreeSet<String>> {
+    let (program, words) = words.split_first()?;
     let is_brine = Path::new(program).file_name() == Some("brine".as_ref());
     let (program, words) = match words.split_first() {
         Some((first, rest)) if is_brine => (first, rest),
         _ => (program, words),
     };
-    let Some((typed, before)) = words.split_last() else {
-        return BTreeSet::new();
-    };
+    let (typed, before) = words.split_last()?;
     let name = Path::new(program).file_name();
     let mut all = Personality::ALL.iter();
-    let Some(personality) = all.find(|one| name == Some(one.name().as_ref())) else {
-        return BTreeSet::new();
-    };
+    let personality = all.find(|one| name == Some(one.name().as_ref()))?;
     let mut line = Line::read(&personality.manual(), before);
     // Bash passes an option and its value apart, other shells as one word, which is completed as a whole.
     let whole = typed
@@ -54,11 +48,11 @@ pub(super) fn fitting(words: &[String]) -> BTreeSet<String> {
     };
     // It is an option.
     if line.option.is_none() && value.starts_with('-') {
-        return BTreeSet::new();
+        return None;
     }
-    let names = line.names(*personality).into_iter();
+    let names = line.names(*personality)?.into_iter();
     let fitting = names.filter(|name| name.starts_with(value));
-    fitting.map(|name| format!("{start}{name}")).collect()
+    Some(fitting.map(|name| format!("{start}{name}")).collect())
 }
 
 /// The words before the one that is completed.
@@ -103,9 +97,9 @@ impl Line {
         }
     }
 
-    fn names(&self, personality: Personality) -> BTreeSet<String> {
+    fn names(&self, personality: Personality) -> Option<BTreeSet<String>> {
         let nth = self.arguments.len();
-        match (personality, self.option.as_deref()) {
+        Some(match (personality, self.option.as_deref()) {
             (Personality::Key, Some("l" | "list")) => states(),
             (Personality::Key, Some("a" | "accept")) => {
                 self.keys(&["minions_pre", "minions_rejected", "minions_denied"])
@@ -120,8 +114,8 @@ impl Line {
             (Personality::Run, None) if nth == 0 => {
                 owned(runner::functions::FUNCTIONS.iter().map(|one| one.name))
             }
-            _ => BTreeSet::new(),
-        }
+            _ => return None,
+        })
     }
 
     /// The ids of keys in these states.
