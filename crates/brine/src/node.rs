@@ -6,7 +6,7 @@ use std::sync::Arc;
 use brine_bus::address::Node;
 use brine_config::{Loaded, Warning};
 use brine_node::functions::{Functions, FunctionsConfig, grains, salt_release};
-use brine_node::master::{Master, MasterOptions};
+use brine_node::master::{Master, MasterOptions, missing_backends};
 use brine_node::minion::{Minion, MinionOptions};
 use brine_wire::Map;
 use brine_wire::compat::Compat;
@@ -21,6 +21,9 @@ use crate::host::{Attached, MasterCommands, MinionCommands, OpenBus};
 /// A master, bound, and its history, to be dropped when the master has ended.
 pub(crate) async fn master(loaded: &Loaded) -> anyhow::Result<(Master, Attached)> {
     let options = MasterOptions::from_opts(&loaded.opts, &loaded.brine)?;
+    for (_, text) in missing_backends(&loaded.opts) {
+        tracing::warn!("{text}");
+    }
     // What is wrong with its rules is said before anything is there.
     let reactor = Prepared::of(loaded, Whose::Master)?;
     // As Salt makes it: users whom publisher_acl names have their keys in cachedir. Making that says what is wrong.

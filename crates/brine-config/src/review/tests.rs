@@ -156,3 +156,24 @@ fn what_salt_takes_is_no_fault() {
             .contains("option peer: expected")
     );
 }
+
+#[test]
+fn what_no_type_tells_is_looked_at() {
+    for (wrong, right) in [
+        ("autosign_grains: uuid\n", "autosign_grains: [uuid]\n"),
+        ("mine_functions: x\n", "mine_functions: {test.ping: []}\n"),
+        (
+            "master_finger: abc\n",
+            "master_finger: '00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:FF'\n",
+        ),
+    ] {
+        let (option, _) = wrong.split_once(':').unwrap();
+        let found = format!("wrong-value master:2 option {option}: expected");
+        assert!(reviewed(wrong).contains(&found), "{}", reviewed(wrong));
+        assert!(
+            !reviewed(right).contains("wrong-value"),
+            "{}",
+            reviewed(right)
+        );
+    }
+}

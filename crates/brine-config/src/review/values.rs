@@ -166,6 +166,35 @@ const SHAPES: &[(&str, HasShape, &str)] = &[
     ),
 ];
 
+/// The options of which Salt checks no type, or of which a type says little, and what they may be.
+const PLAIN: &[(&str, HasShape, &str)] = &[
+    (
+        "autosign_grains",
+        is_list_of_text,
+        "a list of grains, such as [uuid]",
+    ),
+    (
+        "mine_functions",
+        |functions| is_list(functions) || is_map(functions),
+        "a mapping of functions to arguments, such as {network.ip_addrs: []}",
+    ),
+    (
+        "master_finger",
+        is_fingerprint,
+        "a fingerprint, such as salt-key -F master prints: pairs of hexadecimal digits with colons between them",
+    ),
+];
+
+/// A fingerprint, of any hash that Salt has.
+fn is_fingerprint(value: &Value) -> bool {
+    let pairs = value.as_str().unwrap_or_default().split(':');
+    let is_byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
+    let (count, all) = pairs.fold((0, true), |(count, all), pair| {
+        (count + 1, all && is_byte(pair))
+    });
+    value.as_str() == Some("") || (all && count >= 16)
+}
+
 /// What is wrong with the words and shapes of options.
 pub(super) fn remarks(role: Role, opts: &Opts, place: Find<'_>) -> Vec<Remark> {
     let wrong = |name: &str, severity, text: String, remedy: String| Remark {
@@ -190,6 +219,18 @@ pub(super) fn remarks(role: Role, opts: &Opts, place: Find<'_>) -> Vec<Remark> {
             };
             let text = format!("unknown value {}", python_text::str(found));
             remarks.push(wrong(name, severity, text, format!("write one of {words}")));
+        }
+    }
+    for &(name, is_right, expected) in PLAIN {
+        let found = opts.get(name).unwrap_or(&Value::Nil);
+        if *found != Value::Nil && !is_right(found) {
+            let text = format!("expected {expected}, found {}", python_text::str(found));
+            remarks.push(wrong(
+                name,
+                Severity::Warning,
+                text,
+                "correct it".to_owned(),
+            ));
         }
     }
     for &(name, has_shape, shape) in SHAPES {

@@ -22,19 +22,6 @@ impl ExternalOptions {
         let expire = opts.int("token_expire").unwrap_or(43_200);
         let token_dir = opts.text("token_dir").ok();
         let external_auth = map("external_auth").unwrap_or_default();
-        for (name, _) in &external_auth {
-            let name = python_text::str(name);
-            if !brine_auth::has_backend(&name) {
-                let why = match &*name {
-                    "pam" => "this program is built without PAM (cargo's feature pam)".to_owned(),
-                    name => format!("Brine has no back end {name}"),
-                };
-                tracing::warn!(
-                    "option external_auth: {why}: its users cannot log in; there are sharedsecret, file, ldap, \
-                     pam, rest, brine and auto"
-                );
-            }
-        }
         Self {
             auth: AuthConfig {
                 external_auth,
@@ -77,6 +64,27 @@ impl ExternalOptions {
         };
         TokenStore::new(directory, layout, hash_type)
     }
+}
+
+/// Names in `external_auth` of which this program has no back end, and what that means.
+#[must_use]
+pub fn missing_backends(opts: &Opts) -> Vec<(String, String)> {
+    let backends = opts.get("external_auth").and_then(Value::as_map);
+    let names = backends.into_iter().flatten();
+    let names = names.map(|(name, _)| python_text::str(name));
+    let missing = names.filter(|name| !brine_auth::has_backend(name));
+    let say = |name: String| {
+        let why = match &*name {
+            "pam" => "this program is built without PAM (cargo's feature pam)".to_owned(),
+            name => format!("Brine has no back end {name}"),
+        };
+        let text = format!(
+            "option external_auth: {why}: its users cannot log in; there are sharedsecret, file, ldap, pam, rest, brine \
+             and auto"
+        );
+        (name, text)
+    };
+    missing.map(say).collect()
 }
 
 /// Salt's options `auth.pam.…`.

@@ -51,6 +51,7 @@ pub(crate) use self::access::acl::fuzz_acl;
 pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::deliveries::Durable;
+pub use self::external_options::missing_backends;
 pub use self::handle::MasterHandle;
 pub(crate) use self::mine::fuzz_mine;
 pub use self::options::MasterOptions;

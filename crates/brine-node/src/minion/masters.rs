@@ -13,17 +13,20 @@ impl MasterAddress {
     /// `host` or `host:port`, `[v6]:port`.
     #[must_use]
     pub fn parse(text: &str, default_port: u16) -> Self {
-        let split = text
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
-        let (host, port) = match split.and_then(|(host, port)| Some((host, port.parse().ok()?))) {
-            Some((host, port)) => (host, port),
-            None => (text, default_port),
-        };
+        let (host, port) =
+            match split(text).and_then(|(host, port)| Some((host, port.parse().ok()?))) {
+                Some((host, port)) => (host, port),
+                None => (text, default_port),
+            };
         Self {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
         }
+    }
+
+    /// Whether what follows the host is no port; the whole text is then no host's name either.
+    pub(crate) fn has_bad_port(text: &str) -> bool {
+        split(text).is_some_and(|(_, port)| port.parse::<u16>().is_err())
     }
 
     /// As `host:port` for another port of the same master.
@@ -35,6 +38,12 @@ impl MasterAddress {
             format!("{}:{port}", self.host)
         }
     }
+}
+
+/// A host and what follows it as a port; an address of IPv6 without brackets has none.
+fn split(text: &str) -> Option<(&str, &str)> {
+    text.rsplit_once(':')
+        .filter(|(host, _)| !host.contains(':') || host.ends_with(']'))
 }
 
 /// What several masters are to the minion.

@@ -288,6 +288,13 @@ fn masters(read: &Reader<'_>, first_stays: bool) -> Result<Vec<MasterAddress>, O
             .collect(),
         _ => Vec::new(),
     };
+    if let Some(wrong) = named.iter().find(|name| MasterAddress::has_bad_port(name)) {
+        return Err(OptionsError::Value {
+            option: "master",
+            expected: "names or addresses, with a port from 0 to 65535 or without",
+            found: wrong.clone(),
+        });
+    }
     let mut masters: Vec<_> = named
         .iter()
         .filter(|master| !master.is_empty())

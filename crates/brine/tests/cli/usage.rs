@@ -171,13 +171,20 @@ fn bash_completes_names_of_minions_keys_and_functions() {
         // A value, unlike an option, may be a name that begins so.
         ("_brine_salt", "salt-key -c DIR -d -x", "-x1"),
         ("_brine_salt", "salt -c DIR -x", ""),
+        ("_brine_salt", "salt-key -c DIR -a no", "no files"),
+        (
+            "_brine_with_names",
+            "brine salt-key -c DIR -d no",
+            "no files",
+        ),
     ] {
         let typed = typed.replace("DIR", &config);
         let words: Vec<&str> = typed.split(' ').collect();
         let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
         let at = words.len() - 1;
         let commands = format!(
-            ". '{}'\nCOMP_WORDS=({typed}) COMP_CWORD={at}\n{function} '{}' '{last}' '{before}'\n\
+            ". '{}'\ncompopt() {{ [[ \"$1 $2 $3 $4\" == '+o bashdefault +o default' ]] && echo no files; }}\n\
+             COMP_WORDS=({typed}) COMP_CWORD={at}\n{function} '{}' '{last}' '{before}'\n\
              echo ${{COMPREPLY[*]}}",
             place.path("script"),
             words[0],
@@ -341,10 +348,21 @@ fn slips_of_a_newcomer_are_answered_with_what_to_do() {
             2,
             "expected a shell command, found nothing",
         ),
+        (&["watch", "-n", "-5"], 2, "tip: -n takes no negative value"),
         (
-            &["watch", "-n", "-5"],
+            &["history", "--since", "-5m"],
             2,
-            "tip: -5 as the value of -n: -n=-5",
+            "tip: --since takes a time, such as 5m (five minutes ago)",
+        ),
+        (
+            &["bench", "--size", "5"],
+            2,
+            "unexpected argument '--size' found\n\nUsage",
+        ),
+        (
+            &["completions", "tcsh"],
+            2,
+            "[possible values: bash, elvish, fish, powershell, zsh]\n\nFor more",
         ),
     ] {
         let left = run(&mut brine(words), "");
@@ -391,6 +409,79 @@ fn check_finds_sockets_that_cannot_be() {
         let left = run(&mut brine(&["check", "--config", &file]), "");
         let is_of = |line: &&str| line.starts_with(severity) && line.contains(says);
         assert_eq!(left.stdout.lines().filter(is_of).count(), 1, "{left:?}");
+    }
+}
+
+#[test]
+fn check_finds_what_fits_neither_the_configuration_nor_the_machine() {
+    let place = Bus::absent();
+    let nosuch = place.path("nosuch");
+    for (name, text, says) in [
+        ("minion", "id: a b/c\n", "found \"a b/c\"".to_owned()),
+        (
+            "minion",
+            "id: a\nmaster: 127.0.0.1:99999\n",
+            "found 127.0.0.1:99999".to_owned(),
+        ),
+        (
+            "master",
+            "nodegroups: {a: N@b}\n",
+            "nodegroups: a: Failed nodegroup expansion: unknown".to_owned(),
+        ),
+        (
+            "master",
+            "nodegroups: {c: 'E@['}\n",
+            "nodegroups: c: invalid target".to_owned(),
+        ),
+        (
+            "master",
+            "nodegroups: {d: , e: 'web*'}\n",
+            "nodegroups: d: it has no target".to_owned(),
+        ),
+        (
+            "master",
+            "rest_cherrypy: {port: x, disable_ssl: true, host: 127.0.0.1}\n",
+            "port: expected a number".to_owned(),
+        ),
+        (
+            "master",
+            "rest_cherrypy: {prot: 8000}\n",
+            "rest_cherrypy: set port".to_owned(),
+        ),
+        (
+            "master",
+            "external_auth: {pamm: {fred: [test.ping]}}\n",
+            "no back end pamm".to_owned(),
+        ),
+        (
+            "master",
+            "brine: {python: /nosuch/python}\n",
+            "/nosuch/python is no file".to_owned(),
+        ),
+        (
+            "master",
+            "brine: {history: {directory: /etc/passwd}}\n",
+            "found a file: /etc/passwd".to_owned(),
+        ),
+        (
+            "master",
+            &format!("file_roots: {{base: ['{nosuch}']}}\n"),
+            format!("base: {nosuch} does not exist"),
+        ),
+    ] {
+        let file = place.path(name);
+        fs::write(&file, text).unwrap();
+        let left = run(&mut brine(&["check", "--config", &file]), "");
+        assert_eq!(left.stderr, "", "{text}");
+        let findings = left
+            .stdout
+            .lines()
+            .filter(|line| line.starts_with("error") || line.starts_with("warning"));
+        let findings: Vec<_> = findings.collect();
+        assert!(
+            findings.len() == 1 && findings[0].contains(&says),
+            "{text}: {left:?}"
+        );
     }
 }
 

@@ -1,5 +1,7 @@
 //! `brine check`: checks Salt's configuration files. Of the machine it looks at users and groups only.
 
+mod site;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -135,6 +137,8 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
         findings.extend(of_logs(role, file, loaded));
         findings.extend(of_reactor(role, loaded));
         findings.extend(of_outlets(role, loaded));
+        let places = Opts::places(role, file, &Environment::current());
+        findings.extend(site::findings(role, loaded, &places));
     }
     findings
 }
@@ -171,7 +175,13 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
         let text = crate::show::one_line(&error.into());
         findings.push(Finding::error("wrong-value", place).says(text, remedy));
         // The rest is looked at with the default for this one.
-        let rest = opts.with_default(&option, role, &environment);
+        let mut rest = opts.with_default(&option, role, &environment);
+        if option == "id"
+            && let Some(rest) = &mut rest
+        {
+            // Without an id there is another error, which is not the file's.
+            rest.set("id", "minion");
+        }
         match rest.filter(|_| seen.insert(option)) {
             Some(rest) => opts = rest,
             None => return findings,
