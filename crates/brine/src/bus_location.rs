@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use brine_bus::address::{Address, Endpoint, Node};
+use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::LocalAddress;
-use brine_bus::client::{ConnectError, Denied, Oversize, PublisherConfig, ReceiveError};
+use brine_bus::client::{
+    ConnectError, Denied, Oversize, PublisherConfig, ReceiveError, SubscriberConfig,
+};
 use brine_config::{Brine, Environment, Loaded, Opts, Role, SinkOptions, Warning};
 use brine_wire::compat::Compat;
 use clap::Args;
@@ -210,6 +213,16 @@ impl BusLocation {
         let file = Path::new(sock_dir).join(self.node.local_token_name());
         Some(LocalAddress::TokenFile(file))
     }
+}
+
+/// What to say where Brine's own socket is asked for what Salt's has not, and Salt's is there; `None` if it is not.
+pub(crate) fn salts_own(location: &BusLocation) -> Option<String> {
+    let mut bus = Subscriber::new(&location.address, SubscriberConfig::default());
+    bus.connect(Duration::ZERO).ok()?;
+    Some(format!(
+        "the bus at {} is Salt's own, which keeps no history and acknowledges nothing; brine attach beside it adds both",
+        location.address.publish()
+    ))
 }
 
 /// Whether a file has the name of a minion's.

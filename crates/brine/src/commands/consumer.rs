@@ -266,8 +266,18 @@ fn ask(
 }
 
 fn ask_bus(mut client: LocalClient, method: Method, target: &str) -> Result<Value, Unanswered> {
-    late::ask(&mut client, ANSWER_TIME, |client| {
-        client.request(method, target, Some(ANSWER_TIME))
+    let limit = match method {
+        Method::Get => late::ANSWER,
+        _ => {
+            // A bus that hangs is not waited for as long as its disk.
+            late::ask(&mut client, late::ANSWER, |client| {
+                client.status(Some(late::ANSWER))
+            })?;
+            ANSWER_TIME
+        }
+    };
+    late::ask(&mut client, limit, |client| {
+        client.request(method, target, Some(limit))
     })
     .map_err(|error| match error {
         LocalError::Refused {

@@ -122,6 +122,10 @@ impl Rules {
     }
 }
 
+fn is_timeout(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(LocalError::TimedOut { .. }))
+}
+
 /// The rules that there are.
 fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<Rules> {
     let of_file = |file: &Path| {
@@ -133,7 +137,11 @@ fn rules(arguments: &Arguments, location: &BusLocation) -> anyhow::Result<Rules>
     if let Some(file) = &arguments.reactor {
         return Ok(Rules::of(of_file(file)?, file.display().to_string()));
     }
-    let running = status(location).ok();
+    let running = match status(location) {
+        // Nor does it say who else reads the event.
+        Err(error) if is_timeout(&error) => return Err(error),
+        running => running.ok(),
+    };
     if let Some(running) = running.and_then(|status| Rules::running(&status)) {
         return Ok(running);
     }
@@ -342,7 +350,7 @@ fn explain_readers(location: &BusLocation, tag: &str, out: &mut Out) -> anyhow::
         client.request(Method::Get, &target("/consumers", &[]), Some(ANSWER))
     });
     if let Err(error @ LocalError::TimedOut { .. }) = answer {
-        return say(out, &format!("\nother readers are not known: {error}"));
+        return Err(error).context("other readers are not known");
     }
     let consumers = answer
         .ok()

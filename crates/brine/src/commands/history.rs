@@ -25,7 +25,7 @@ use super::late;
 use super::local_events::{self, End, Wanted};
 use super::permitted;
 use super::selection::{Selection, SelectionArgs};
-use crate::bus_location::BusLocation;
+use crate::bus_location::{self, BusLocation};
 use crate::clock::{self, Zone};
 use crate::remote::ApiArgs;
 use crate::show;
@@ -268,7 +268,16 @@ fn over_local_socket(
                 .local_address()
                 .filter(|_| arguments.store.history.is_none());
             let Some(client) = local_events::connect(address)? else {
-                return Err(unreadable.unwrap_or_else(|| no_local_socket(&location)));
+                let is_without_history = arguments.store.history.is_none()
+                    && (location.opts.is_none()
+                        || unreadable.as_ref().is_none_or(history_store::is_missing));
+                return Err(match unreadable {
+                    Some(error) if !is_without_history => error,
+                    error => match bus_location::salts_own(&location) {
+                        Some(salts) => anyhow::Error::msg(salts),
+                        None => error.unwrap_or_else(|| no_local_socket(&location)),
+                    },
+                });
             };
             client
         }
@@ -285,6 +294,9 @@ fn over_local_socket(
 
 /// Why a bus cannot be asked for its past.
 pub(crate) fn no_local_socket(location: &BusLocation) -> anyhow::Error {
+    if let Some(salts) = bus_location::salts_own(location) {
+        return anyhow::Error::msg(salts);
+    }
     let path = location.local_address();
     let path = path.map_or_else(String::new, |address| address.path().display().to_string());
     anyhow::anyhow!(

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use brine_bus::client::EventRef;
-use brine_bus::client::local::LocalAddress;
 use brine_bus::client::local::blocking::LocalClient;
+use brine_bus::client::local::{LocalAddress, LocalError};
 use brine_log::history::{ConsumerName, GapReason, HistoryReader, Maintenance, OpenError, Read};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
@@ -25,6 +25,7 @@ use crate::access;
 use crate::bus_location::BusArgs;
 use crate::clock;
 use crate::host;
+use crate::show;
 
 /// How long the disk may take for that, and how often it is looked.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(1);
@@ -63,8 +64,13 @@ impl StoreArgs {
     pub(crate) fn open(&self) -> anyhow::Result<HistoryReader> {
         let directory = self.directory()?;
         let mut reader = HistoryReader::open(&directory)?;
-        if let Some(mut bus) = bus_of(&mut reader, &directory)? {
-            await_commit(&mut bus);
+        match bus_of(reader.info()?.bus, &directory) {
+            Ok(Some(mut bus)) => await_commit(&mut bus),
+            Ok(None) => {}
+            Err(error @ LocalError::TimedOut { .. }) => show::complain(&format_args!(
+                "{error}. Only what is on disk is shown: newer events may be missing"
+            )),
+            Err(error) => return Err(error.into()),
         }
         Ok(reader)
     }
@@ -80,8 +86,14 @@ impl StoreArgs {
             return Ok(local_events::connect(self.bus.resolve()?.local_address())?);
         }
         let directory = self.directory()?;
-        bus_of(&mut HistoryReader::open(&directory)?, &directory)
+        let bus = HistoryReader::open(&directory)?.info()?.bus;
+        Ok(bus_of(bus, &directory)?)
     }
+}
+
+/// Whether there is no history, which is why it could not be read.
+pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(OpenError::Nothing { .. }))
 }
 
 /// Opens a store to change it.
@@ -95,8 +107,8 @@ pub(crate) fn maintenance(directory: &Path) -> anyhow::Result<Maintenance> {
 }
 
 /// The bus that writes a store, as far as this user may ask it.
-fn bus_of(reader: &mut HistoryReader, store: &Path) -> anyhow::Result<Option<LocalClient>> {
-    let Some(path) = reader.info()?.bus else {
+fn bus_of(path: Option<PathBuf>, store: &Path) -> Result<Option<LocalClient>, LocalError> {
+    let Some(path) = path else {
         return Ok(None);
     };
     let address = match path.extension() {
@@ -104,20 +116,25 @@ fn bus_of(reader: &mut HistoryReader, store: &Path) -> anyhow::Result<Option<Loc
         _ => LocalAddress::Socket(path),
     };
     let bus = local_events::connect(Some(address)).unwrap_or_default();
+    let Some(mut bus) = bus else {
+        return Ok(None);
+    };
     // Another bus may be there by now.
-    Ok(bus.and_then(|mut bus| is_written_by(store, &mut bus).then_some(bus)))
+    Ok(is_written_by(store, &mut bus)?.then_some(bus))
 }
 
-fn is_written_by(store: &Path, bus: &mut LocalClient) -> bool {
-    let status = late::ask(bus, local_starts::ANSWER, |bus| {
-        bus.status(Some(local_starts::ANSWER)).ok()
-    });
+fn is_written_by(store: &Path, bus: &mut LocalClient) -> Result<bool, LocalError> {
+    let status = late::ask(bus, late::ANSWER, |bus| bus.status(Some(late::ANSWER)));
+    let status = match status {
+        Err(error @ LocalError::TimedOut { .. }) => return Err(error),
+        status => status.ok(),
+    };
     let directory = status.as_ref().and_then(|status| {
         let history = status.as_map()?.get("history")?.as_map()?;
         history.get("directory")?.as_str()
     });
     let real = |path: &Path| fs::canonicalize(path).ok();
-    directory.is_some_and(|directory| real(Path::new(directory)) == real(store))
+    Ok(directory.is_some_and(|directory| real(Path::new(directory)) == real(store)))
 }
 
 /// Waits until what the bus has taken is stored: it commits many times a second, but not after each event.

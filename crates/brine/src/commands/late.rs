@@ -15,6 +15,9 @@ use crate::show;
 /// After so long an answer is late.
 pub(crate) const LATE: Duration = Duration::from_secs(2);
 
+/// How long an answer may take that waits for no disk. A bus that takes longer hangs.
+pub(crate) const ANSWER: Duration = Duration::from_secs(3);
+
 /// Asks a bus; after two seconds says that it has not answered yet, and how long this waits.
 pub(crate) fn ask<T>(
     client: &mut LocalClient,
@@ -39,12 +42,16 @@ pub(crate) fn unanswered(socket: &Path) -> String {
 
 /// A bus, with its process.
 pub(crate) fn bus_at(socket: &Path) -> String {
+    format!("the bus at {}{}", socket.display(), process_of(socket))
+}
+
+/// Which process serves a bus, in parentheses; empty if that is not known.
+pub(crate) fn process_of(socket: &Path) -> String {
     let server = listener(&Endpoint::Path(socket.to_owned()));
-    let server = server.map_or_else(String::new, |pid| match is_stopped(pid) {
+    server.map_or_else(String::new, |pid| match is_stopped(pid) {
         true => format!(" (pid {pid}, which is stopped: kill -CONT {pid} lets it go on)"),
         false => format!(" (pid {pid})"),
-    });
-    format!("the bus at {}{server}", socket.display())
+    })
 }
 
 /// Printed unless it is dropped in time.

@@ -23,12 +23,12 @@ use super::event_output::utc;
 use super::history_store::StoreArgs;
 use super::late;
 use super::local_events;
-use crate::bus_location::BusLocation;
+use crate::bus_location::{self, BusLocation};
 use crate::show;
 use crate::terminal;
 
 /// How long the bus may take to answer.
-const ANSWER_TIME: Duration = Duration::from_secs(3);
+const ANSWER_TIME: Duration = late::ANSWER;
 
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let client = local_events::connect(location.local_address())?;
     let mut out = terminal::stdout();
     if arguments.json {
-        let mut client = client.context("no bus of Brine runs there")?;
+        let mut client = client.with_context(|| {
+            let salts = bus_location::salts_own(&location);
+            salts.unwrap_or_else(|| "no bus of Brine runs there".to_owned())
+        })?;
         let status = late::ask(&mut client, ANSWER_TIME, |client| {
             client.status(Some(ANSWER_TIME))
         })?;

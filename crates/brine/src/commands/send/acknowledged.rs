@@ -17,7 +17,7 @@ use brine_wire::Map;
 
 use super::super::late::{self, LATE};
 use super::lines::{LineFault, Target};
-use crate::bus_location::BusLocation;
+use crate::bus_location::{self, BusLocation};
 use crate::show;
 use crate::terminal;
 
@@ -49,7 +49,15 @@ impl Acknowledged {
             .local_address()
             .context("nothing says where the bus's own socket is; add a configuration")?;
         let mut client = LocalClient::new(address, config);
-        client.connect(Some(timeout))?;
+        match client.connect(Some(timeout)) {
+            Err(error) if error.is_absent() && prints => {
+                return Err(match bus_location::salts_own(location) {
+                    Some(salts) => anyhow::Error::msg(salts),
+                    None => error.into(),
+                });
+            }
+            connected => connected?,
+        }
         Ok(Self {
             client,
             acknowledge,
