@@ -37,6 +37,9 @@ const MAX_KEPT: usize = 1_000_000;
 /// How often an end from outside is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How long the bus may take to say what it hides before anything is asked; it is asked again once there are events.
+const AT_FIRST: Duration = Duration::from_secs(1);
+
 /// Which events are printed.
 pub(crate) struct Wanted<'a> {
     pub(crate) selection: &'a Selection,
@@ -126,8 +129,8 @@ pub(crate) fn connect_unless_salts(location: &BusLocation) -> Result<Option<Loca
 
 /// How often the bus is asked for a sign of life while there are no events, and after how long without one it hangs:
 /// two did not come, and a second for a machine that is busy.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const SILENT: Duration = Duration::from_secs(11);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const SILENT: Duration = Duration::from_secs(11);
 
 /// What is known of the bus that was joined.
 struct Joined {
@@ -205,6 +208,7 @@ struct Printing<'a> {
 
 impl Printing<'_> {
     fn run(mut self) -> anyhow::Result<End> {
+        self.tell_what_is_hidden(AT_FIRST)?;
         let wanted = &self.wanted;
         let wants_past = wanted.last.is_some() || wanted.last_per_tag || !wanted.follows;
         let starts_now = matches!(wanted.start, None | Some(StartText::New));
@@ -229,7 +233,6 @@ impl Printing<'_> {
         };
         if let Some((events, end)) = kept {
             if self.print_kept(events)?.is_break() || !self.wanted.follows {
-                self.tell_what_is_hidden()?;
                 return Ok(End::Complete);
             }
             query.from = end.to_string();
@@ -307,10 +310,7 @@ impl Printing<'_> {
             let is_quiet = matches!(next, Ok(None));
             match next {
                 Ok(None) => {}
-                Ok(Some(Delivery::End)) => {
-                    self.tell_what_is_hidden()?;
-                    return Ok(End::Complete);
-                }
+                Ok(Some(Delivery::End)) => return Ok(End::Complete),
                 Ok(Some(Delivery::Gap {
                     from,
                     to,
@@ -379,7 +379,7 @@ impl Printing<'_> {
                 silent_since = None;
             }
             if is_there {
-                self.tell_what_is_hidden()?;
+                self.tell_what_is_hidden(local_starts::ANSWER)?;
             }
             if self.wanted.follows && self.wanted.remote.is_none() && is_there {
                 self.tell_of_the_joined(&mut joined)?;
@@ -394,13 +394,15 @@ impl Printing<'_> {
         }
     }
 
-    /// Says once which events the bus hides from this user. Users of an API are not told by it.
-    fn tell_what_is_hidden(&mut self) -> anyhow::Result<()> {
+    /// Says once which events the bus hides from this user, before any that it shows. Users of an API are not told by
+    /// it.
+    fn tell_what_is_hidden(&mut self, limit: Duration) -> anyhow::Result<()> {
         if self.knows_what_is_hidden || self.wanted.remote.is_some() {
             return Ok(());
         }
-        self.knows_what_is_hidden = true;
-        let Ok(Value::Map(status)) = self.client.status(Some(local_starts::ANSWER)) else {
+        let status = self.client.status(Some(limit));
+        self.knows_what_is_hidden = limit != AT_FIRST || status.is_ok();
+        let Ok(Value::Map(status)) = status else {
             return Ok(());
         };
         if let Some(hidden) = permitted::hidden(&status, &self.wanted.selection.asked()) {

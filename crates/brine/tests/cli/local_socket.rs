@@ -170,6 +170,7 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
     for (words, is_told) in [
         (&["watch", "salt/auth", "-t", "0.2"][..], true),
         (&["watch", "-t", "0.2", "-o", "tags"], true),
+        (&["watch", "--last", "2", "-n", "2", "-o", "tags"], true),
         (&["watch", "my/1", "-t", "0.2"], false),
         (&["history", "-o", "tags"], true),
         (&["history", "-r", "other"], true),
@@ -184,7 +185,20 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
             expected,
             "{words:?}: {left:?}"
         );
+        assert!(
+            !is_told || left.stderr.starts_with(hidden),
+            "{words:?}: {left:?}"
+        );
     }
+    // Also where both are one file.
+    let words = as_nobody(&["history", "-o", "tags"]);
+    let mut both = std::process::Command::new("sh");
+    both.args(["-c", "exec \"$@\" 2>&1", "sh"]);
+    both.arg(words.get_program()).args(words.get_args());
+    std::os::unix::process::CommandExt::uid(&mut both, NOBODY);
+    std::os::unix::process::CommandExt::gid(&mut both, NOBODY);
+    let left = crate::support::run(&mut both, "");
+    assert_eq!(left.stdout, format!("{hidden}my/1\nmy/2\n"), "{left:?}");
 
     let left = run(&["send", "other", "{}"]);
     assert_eq!(left.code, Some(1));

@@ -292,6 +292,28 @@ fn keys_change_the_screen_and_q_gives_the_terminal_back() {
     assert_eq!(top.ends(), Some(0));
 }
 
+#[test]
+fn a_bus_that_hangs_is_not_shown_as_live() {
+    let bus = Bus::start();
+    bus.send("a/b", "{}");
+    let top = brine(&["top", "--sock-dir", &bus.sock_dir()]);
+    let mut top = OnTerminal::start(&top, (160, 24));
+    top.shows_text("live");
+    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    top.shows("which process hangs", |screen| {
+        screen.contains("not answering for ")
+            && screen.contains(&format!("(pid {pid}, which is stopped: kill -CONT {pid}"))
+            && screen.contains("\nnot connected")
+    });
+    kill_process(pid, Signal::CONT).unwrap();
+    top.shows("a bus that goes on", |screen| {
+        screen.contains("\nlive") && !screen.contains("not answering")
+    });
+    top.type_in("q");
+    assert_eq!(top.ends(), Some(0));
+}
+
 /// The events of the picture in `docs/top.md`: eight from before, and those that it shows.
 const PICTURE: &str = r#"{"tag": "salt/presence/present", "data": {"present": ["web1", "web2", "web3", "db1"]}}
 {"tag": "salt/minion/web1/start", "data": {"id": "web1"}}

@@ -1,5 +1,6 @@
 //! Events of a local bus.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use brine_bus::address::Address;
@@ -13,6 +14,8 @@ use brine_wire::{Map, Value};
 use super::{Item, LOOK_EVERY, Link, Out, Over, Questions};
 use crate::bus_location;
 use crate::clock;
+use crate::commands::late;
+use crate::commands::local_events::{HEARTBEAT, SILENT};
 use crate::remote::Trouble;
 
 /// How long an answer may take.
@@ -21,17 +24,29 @@ const ANSWER: Duration = Duration::from_secs(10);
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// Reads Brine's own socket until the user has seen enough. A stream that breaks continues where it was. `trouble`
-/// says what the socket cannot: that nothing is behind it.
-pub(super) fn read_local(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) {
+/// says of what answers for an API what its socket cannot: that nothing is behind it.
+pub(super) fn read_local(
+    address: LocalAddress,
+    last: u64,
+    trouble: Option<&Trouble>,
+    out: &mut Out,
+) {
     // The end is the user's.
     let _ = follow(address, last, trouble, out);
 }
 
-fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) -> Result<(), Over> {
+fn follow(
+    address: LocalAddress,
+    last: u64,
+    trouble: Option<&Trouble>,
+    out: &mut Out,
+) -> Result<(), Over> {
     let query = EventQuery {
         last: Some(last).filter(|last| *last > 0),
+        heartbeat: trouble.is_none().then_some(HEARTBEAT.as_secs()),
         ..EventQuery::default()
     };
+    let socket = address.path().to_owned();
     let client = LocalClient::new(address, PublisherConfig::default());
     let mut stream = client.unconnected_events(&query);
     let mut link = Link::Connecting;
@@ -39,12 +54,17 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
         let mut next = stream.next(Wait::For(Duration::ZERO));
         if matches!(next, Ok(None)) {
             out.flush()?;
-            let present = match trouble.get() {
-                Some(reason) => Link::Lost(format!("{reason}; connecting again")),
+            let heard = stream.heard().filter(|_| trouble.is_none());
+            let silent = heard
+                .map(|heard| heard.elapsed())
+                .filter(|time| *time >= SILENT);
+            let present = match (trouble.and_then(Trouble::get), silent) {
+                (Some(reason), _) => Link::Lost(format!("{reason}; connecting again")),
                 // Connected to what answers for an API is not yet connected to the API.
-                None if stream.is_answered() => Link::Live,
-                None if link == Link::Live => Link::Connecting,
-                None => link.clone(),
+                (None, Some(time)) if stream.is_answered() => silent_for(time, &socket, &link),
+                (None, _) if stream.is_answered() => Link::Live,
+                (None, _) if link == Link::Live => Link::Connecting,
+                (None, _) => link.clone(),
             };
             if present != link {
                 link = present;
@@ -87,6 +107,16 @@ fn follow(address: LocalAddress, last: u64, trouble: &Trouble, out: &mut Out) ->
                 out.pause(pause)?;
             }
         }
+    }
+}
+
+/// What is shown of a bus that has said nothing for a time.
+fn silent_for(time: Duration, socket: &Path, shown: &Link) -> Link {
+    let said = format!("not answering for {} s", time.as_secs());
+    match shown {
+        // Its process is looked for once a second.
+        Link::Lost(why) if why.starts_with(&said) => shown.clone(),
+        _ => Link::Lost(said + &late::process_of(socket)),
     }
 }
 

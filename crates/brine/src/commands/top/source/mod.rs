@@ -28,7 +28,7 @@ use super::app::{App, Link, Wish};
 use crate::bus_location::BusLocation;
 use crate::clock;
 use crate::commands::local_events;
-use crate::remote::{Kind, Remote, Trouble};
+use crate::remote::{Kind, Remote};
 
 /// What a source gives.
 #[derive(Debug)]
@@ -96,9 +96,8 @@ impl Source {
         match local {
             Some(local) => {
                 let (address, mut asks) = (local.clone(), out.clone());
-                let trouble = Trouble::default();
                 thread::spawn(move || {
-                    bus::read_local(local, last, &trouble, &mut Out::new(out));
+                    bus::read_local(local, last, None, &mut Out::new(out));
                 });
                 thread::spawn(move || {
                     serve(&wishes, &mut asks, &mut bus::Local::new(address));
@@ -125,7 +124,7 @@ impl Source {
             Kind::Salt => 0,
         };
         let (events, mut asks) = (address.clone(), out.clone());
-        thread::spawn(move || bus::read_local(events, last, &trouble, &mut Out::new(out)));
+        thread::spawn(move || bus::read_local(events, last, Some(&trouble), &mut Out::new(out)));
         thread::spawn(move || serve(&wishes, &mut asks, &mut bus::Local::new(address)));
         source.remote = Some(remote);
         source
