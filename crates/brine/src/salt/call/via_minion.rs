@@ -13,6 +13,9 @@ use brine_bus::client::local::{LocalAddress, LocalError};
 use brine_node::functions::{Call, LogRecord, Outcome};
 use brine_wire::{Map, Value};
 
+use crate::commands::late;
+use crate::show;
+
 /// Whether the running minion ran the function.
 #[derive(Debug)]
 pub(super) enum ViaMinion {
@@ -49,16 +52,30 @@ pub(super) fn run(
         command.insert("log_level", level);
     }
     let mut minion = LocalClient::new(minion, PublisherConfig::default());
-    // A minion that is there has its socket.
-    let answer = minion
-        .connect(Some(Duration::ZERO))
-        .and_then(|()| minion.run(command, None));
+    // A minion that is there has its socket. How long a function takes is not known, but one that hangs is not waited for.
+    let answer = minion.connect(Some(Duration::ZERO)).and_then(|()| {
+        let status = late::ask(&mut minion, late::ANSWER, |minion| {
+            minion.status(Some(late::ANSWER))
+        });
+        match status {
+            Err(error @ LocalError::TimedOut { .. }) => Err(error),
+            // Who may not ask for it is told so of the function, too.
+            _ => minion.run(command, None),
+        }
+    });
     match answer {
         Ok(Value::Map(mut answer)) => {
             log(answer.remove("log").as_ref());
             Ok(ViaMinion::Answered(outcome(answer)))
         }
         Ok(_) => bail!("the minion's local socket answered with something else than a mapping"),
+        Err(error @ LocalError::TimedOut { .. }) => {
+            show::complain(&format_args!(
+                "{error}. Running {} without the minion, as when none runs",
+                call.fun
+            ));
+            Ok(ViaMinion::NotAvailable)
+        }
         Err(error) if error.is_absent() || is_forbidden(&error) => {
             tracing::debug!("{error}");
             Ok(ViaMinion::NotAvailable)

@@ -80,6 +80,27 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
 }
 
 #[test]
+fn salt_call_does_not_wait_for_a_minion_that_hangs() {
+    let node = Node::accepted();
+    node.minion.signal(Signal::STOP);
+    let left = node.run(&["salt-call", "test.ping"]);
+    node.minion.signal(Signal::CONT);
+    assert_eq!(
+        (left.code, left.stdout.as_str()),
+        (Some(0), "local:\n    True\n"),
+        "{left:?}"
+    );
+    let pid = node.minion.pid();
+    let stopped = format!("(pid {pid}, which is stopped: kill -CONT {pid} lets it go on)");
+    assert!(left.stderr.contains(&stopped), "{left:?}");
+    assert!(
+        left.stderr
+            .ends_with("Running test.ping without the minion, as when none runs\n"),
+        "{left:?}"
+    );
+}
+
+#[test]
 fn a_local_call_needs_no_minion() {
     let place = tempfile::tempdir().unwrap();
     let root = place.path().to_str().unwrap();
