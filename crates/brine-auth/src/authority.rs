@@ -1,5 +1,6 @@
 //! Checks logins, makes tokens, and says whose a token is and what that user may do.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -243,19 +244,23 @@ impl Authority {
     }
 
     /// The token of a text, if it is valid now and its back end is still configured.
-    #[must_use]
-    pub fn token(&self, text: &str) -> Option<Token> {
-        let token = self.tokens.find(text)?;
+    ///
+    /// # Errors
+    /// When that cannot be told now.
+    pub fn token(&self, text: &str) -> io::Result<Option<Token>> {
+        let Some(token) = self.tokens.find(text)? else {
+            return Ok(None);
+        };
         if token.expire < since_epoch() {
             self.tokens.remove(text);
-            return None;
+            return Ok(None);
         }
         let is_enabled = self
             .config
             .external_auth
             .get(token.eauth.as_str())
             .is_some();
-        is_enabled.then_some(token)
+        Ok(is_enabled.then_some(token))
     }
 
     /// Removes a token: it is dead at once.
@@ -339,10 +344,10 @@ mod tests {
         right.token_expire = Some(Duration::from_secs(1)); // not permitted
         let token = authority.log_in(&right, None).unwrap();
         assert!((token.expire - token.start - 43_200.0).abs() < 0.01);
-        assert_eq!(authority.token(&token.token).unwrap().name, "fred");
+        assert_eq!(authority.token(&token.token).unwrap().unwrap().name, "fred");
         assert_eq!(authority.auth_list(&token), [".*".into()]);
         authority.revoke(&token.token);
-        assert!(authority.token(&token.token).is_none());
+        assert!(authority.token(&token.token).unwrap().is_none());
         let wrong = authority.log_in(&login("fred", "hunter", "sharedsecret"), None);
         assert_eq!(wrong, Err(LoginError::Wrong));
         for eauth in ["auto", "pam", "brine", ""] {

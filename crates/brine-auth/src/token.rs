@@ -204,29 +204,31 @@ impl TokenStore {
     }
 
     /// The token of a text, whether or not it has expired; `None` if there is none, or its file is damaged.
-    #[must_use]
-    pub fn find(&self, text: &str) -> Option<Token> {
+    ///
+    /// # Errors
+    /// When that cannot be told: its file may be there, but cannot be read now.
+    pub fn find(&self, text: &str) -> io::Result<Option<Token>> {
         if !is_token(text) {
-            return None;
+            return Ok(None);
         }
-        let layouts = [TokenLayout::Cache, TokenLayout::Bare];
-        let data = layouts
-            .iter()
-            .find_map(|layout| read(&self.path(text, *layout)))?;
-        let Ok(Value::Map(map)) = msgpack::decode(&data) else {
-            return None;
-        };
-        let inner = map.get("data").and_then(Value::as_map);
-        let token = Token::from_map(inner.unwrap_or(&map))?;
-        (token.token == text).then_some(token)
+        for layout in [TokenLayout::Cache, TokenLayout::Bare] {
+            if let Some(data) = read(&self.path(text, layout))? {
+                let token = decode(&data).filter(|token| token.token == text);
+                return Ok(token);
+            }
+        }
+        Ok(None)
     }
 
     /// Whether there is a file for a text; `None` where that cannot be told.
     #[must_use]
     pub fn has(&self, text: &str) -> Option<bool> {
         fs::read_dir(&self.directory).ok()?;
-        let mut layouts = [TokenLayout::Cache, TokenLayout::Bare].into_iter();
-        Some(is_token(text) && layouts.any(|layout| self.path(text, layout).exists()))
+        if !is_token(text) {
+            return Some(false);
+        }
+        let is_there = |layout| self.path(text, layout).try_exists().ok();
+        Some(is_there(TokenLayout::Cache)? || is_there(TokenLayout::Bare)?)
     }
 
     /// Removes a token.
@@ -247,7 +249,8 @@ impl TokenStore {
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
             let text = name.strip_suffix(".p").unwrap_or(name);
-            if self.find(text).is_some_and(|token| token.expire < now) {
+            let found = self.find(text).ok().flatten();
+            if found.is_some_and(|token| token.expire < now) {
                 self.remove(text);
             }
         }
@@ -262,11 +265,33 @@ impl TokenStore {
     }
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let about = fs::symlink_metadata(path).ok()?;
-    (about.is_file() && about.len() <= MAX_FILE)
-        .then(|| fs::read(path).ok())
-        .flatten()
+/// The data of a token's file; `None` if there is no such file, or nothing that we wrote.
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let read = || {
+        let about = fs::symlink_metadata(path)?;
+        let is_ours = about.is_file() && about.len() <= MAX_FILE;
+        is_ours.then(|| fs::read(path)).transpose()
+    };
+    match read() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+/// The token in a file's data.
+fn decode(data: &[u8]) -> Option<Token> {
+    let Ok(Value::Map(map)) = msgpack::decode(data) else {
+        return None;
+    };
+    let inner = map.get("data").and_then(Value::as_map);
+    Token::from_map(inner.unwrap_or(&map))
 }
 
 #[cfg(test)]
@@ -300,16 +325,16 @@ mod tests {
                 (store.has(&one), store.has("ab")),
                 (Some(true), Some(false))
             );
-            assert_eq!(store.find(&one), Some(token(&one)));
-            assert_eq!(store.find(&two), Some(token(&two)));
+            assert_eq!(store.find(&one).unwrap(), Some(token(&one)));
+            assert_eq!(store.find(&two).unwrap(), Some(token(&two)));
         }
         let file = directory.path().join(format!("{one}.p"));
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         bare.remove(&one);
-        assert_eq!(cache.find(&one), None);
+        assert_eq!(cache.find(&one).unwrap(), None);
         cache.sweep(2e9);
-        assert_eq!(cache.find(&two), None);
+        assert_eq!(cache.find(&two).unwrap(), None);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -331,18 +356,25 @@ mod tests {
             "\u{661}",
             &"a".repeat(129),
         ] {
-            assert!(!is_token(text) && store.find(text).is_none(), "{text}");
+            assert!(
+                !is_token(text) && store.find(text).unwrap().is_none(),
+                "{text}"
+            );
         }
         assert!(is_token("05a3"));
         fs::create_dir(&tokens).unwrap();
         std::os::unix::fs::symlink(directory.path().join("secret"), tokens.join("aa")).unwrap();
-        assert_eq!(store.find("aa"), None);
+        assert_eq!(store.find("aa").unwrap(), None);
         fs::write(tokens.join("ab"), b"\xc1").unwrap();
-        assert_eq!(store.find("ab"), None, "damaged");
+        assert_eq!(store.find("ab").unwrap(), None, "damaged");
         let mut other = Vec::new();
         msgpack::encode(&token("cd").to_map().into(), &mut other);
         fs::write(tokens.join("ac"), other).unwrap();
-        assert_eq!(store.find("ac"), None, "another token's data");
+        assert_eq!(store.find("ac").unwrap(), None, "another token's data");
+        let loop_of_links = tokens.join("loop");
+        std::os::unix::fs::symlink(&loop_of_links, &loop_of_links).unwrap();
+        let store = TokenStore::new(&loop_of_links, TokenLayout::Bare, "sha256");
+        assert!(store.find("ab").is_err(), "it cannot be told");
     }
 
     #[test]

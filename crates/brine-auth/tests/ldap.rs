@@ -218,7 +218,10 @@ fn log_in(options: &[(&str, &str)], user: &str, password: &str) -> Result<Vec<Va
     .into_iter()
     .collect();
     let token = authority.log_in(&Login::from_map(&login).unwrap(), None)?;
-    let kept = authority.token(&token.token).expect("a token is kept");
+    let kept = authority
+        .token(&token.token)
+        .unwrap()
+        .expect("a token is kept");
     Ok(authority.auth_list(&kept))
 }
 

@@ -94,8 +94,8 @@ impl Operator for Nobody {
         Box::pin(async move { Err(OperatorError::NotAuthenticated(login.username)) })
     }
 
-    fn token<'a>(&'a self, _text: &'a str) -> Pending<'a, Option<Token>> {
-        Box::pin(async { Some(token()) })
+    fn token<'a>(&'a self, _text: &'a str) -> Pending<'a, Result<Option<Token>, OperatorError>> {
+        Box::pin(async { Ok(Some(token())) })
     }
 
     fn revoke<'a>(&'a self, _text: &'a str) -> Pending<'a, ()> {

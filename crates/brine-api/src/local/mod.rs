@@ -37,6 +37,7 @@ use crate::error::ApiError;
 use crate::hang_up::{HangUp, Peer};
 use crate::limits::{Holder, Limits};
 use crate::respond::respond;
+use crate::seldom::Seldom;
 use crate::state::ApiState;
 use crate::subject::{Origin, Subject};
 
@@ -152,6 +153,7 @@ pub async fn serve(
     };
     let server = Arc::new(server);
     let mut connections = JoinSet::new();
+    let warned = Seldom::default();
     {
         let mut shutdown = pin!(shutdown);
         match listener.0 {
@@ -163,7 +165,7 @@ pub async fn serve(
                             Ok((stream, _)) => {
                                 connections.spawn(Arc::clone(&server).serve_peer(stream));
                             }
-                            Err(error) => pause(&error).await,
+                            Err(error) => pause(&error, &warned).await,
                         },
                         Some(_) = connections.join_next() => {}
                         () = &mut shutdown => break,
@@ -181,7 +183,7 @@ pub async fn serve(
                                 let server = Arc::clone(&server);
                                 connections.spawn(server.serve_token(stream, Arc::clone(&token)));
                             }
-                            Err(error) => pause(&error).await,
+                            Err(error) => pause(&error, &warned).await,
                         },
                         Some(_) = connections.join_next() => {}
                         () = &mut shutdown => break,
@@ -197,9 +199,11 @@ pub async fn serve(
     Ok(())
 }
 
-async fn pause(error: &io::Error) {
+async fn pause(error: &io::Error, warned: &Seldom) {
     if error.kind() != io::ErrorKind::ConnectionAborted {
-        tracing::warn!(err = %error, "local socket: cannot accept connections for now");
+        if warned.may_be_told() {
+            tracing::warn!(err = %error, "local socket: cannot accept connections for now");
+        }
         sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -26,6 +26,7 @@ pub use self::tls::{Tls, TlsError, TlsFiles};
 use crate::connection::Io;
 use crate::limits::{Held, Holder, Limits};
 use crate::rest::RestState;
+use crate::seldom::Seldom;
 
 /// How long streams have to write what is left, once the listener closes.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
@@ -60,6 +61,7 @@ pub async fn serve(
     let tended = Arc::clone(&server.state);
     let mut tending = pin!(tended.sessions.tend(tended.operator.as_ref()));
     let mut looks = interval(tls::LOOK_AGAIN);
+    let warned = Seldom::default();
     loop {
         tokio::select! {
             () = &mut tending => {} // never done
@@ -75,7 +77,7 @@ pub async fn serve(
                         None => connections.spawn(turn_away(stream, peer)),
                     };
                 }
-                Err(error) => pause(&error).await,
+                Err(error) => pause(&error, &warned).await,
             },
             Some(_) = connections.join_next() => {}
             () = &mut shutdown => break,
@@ -92,9 +94,11 @@ pub async fn serve(
     Ok(())
 }
 
-async fn pause(error: &io::Error) {
+async fn pause(error: &io::Error, warned: &Seldom) {
     if error.kind() != io::ErrorKind::ConnectionAborted {
-        tracing::warn!(err = %error, "HTTP API: cannot accept connections for now");
+        if warned.may_be_told() {
+            tracing::warn!(err = %error, "HTTP API: cannot accept connections for now");
+        }
         sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -114,6 +114,20 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
+impl Limits {
+    /// These limits, so that connections leave half of this many open files for what requests and sessions need: connections
+    /// to the bus and to the master, the files of tokens.
+    #[must_use]
+    pub fn within_open_files(self, files: u64) -> Self {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        Self {
+            connections: self.connections.min(files / 2),
+            connections_per_address: self.connections_per_address.min(files / 4),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -126,6 +140,20 @@ impl Default for Limits {
             head_fields: 64,
             head_timeout: Duration::from_secs(30),
             body_bytes: 1 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_half_of_the_open_files() {
+        for files in [64, 1024, 20_000, 1 << 20] {
+            let limits = Limits::default().within_open_files(files as u64);
+            assert!(limits.connections <= files / 2);
+            assert!(limits.connections_per_address <= limits.connections / 2);
         }
     }
 }

@@ -75,7 +75,9 @@ impl<'s> Finder<'s> {
             return true;
         };
         self.left = left;
-        self.state.sessions.has(token) || self.state.operator.token(token).await.is_some()
+        // Whoever cannot be told to be none may be one.
+        self.state.sessions.has(token)
+            || !matches!(self.state.operator.token(token).await, Ok(None))
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 
 use super::operator::Operator;
+use crate::seldom::Seldom;
 use crate::subject::{Origin, Subject};
 
 /// How long a session lives unused: Salt's ten hours.
@@ -170,7 +171,7 @@ impl Sessions {
         if !is_token(token) {
             return None;
         }
-        let found = operator.token(token).await?;
+        let found = operator.token(token).await.ok()??;
         let key = key(token);
         let mut sessions = lock(&self.of_salt);
         sessions.retain(|_, session| session.strong_count() > 0);
@@ -231,7 +232,8 @@ impl Sessions {
         let directory = self.directory.as_ref()?;
         let path = path(directory, &key);
         let token = fs::read_to_string(&path).ok()?;
-        let Some(token) = operator.token(token.trim()).await else {
+        // Where that cannot be told, it may be restored later.
+        let Some(token) = operator.token(token.trim()).await.ok()? else {
             let _ = fs::remove_file(path); // expired; nothing is lost if it stays
             return None;
         };
@@ -241,18 +243,28 @@ impl Sessions {
     }
 
     /// For ever: forgets sessions that are over, and ends those whose token of Salt's was removed by others while
-    /// streams rely on it.
+    /// streams rely on it. Where a token cannot be read, nothing is known about it, and its session stays.
     pub(crate) async fn tend(&self, operator: &dyn Operator) {
         self.remove_stale_files(operator).await;
         let mut ticks = interval(CHECK);
+        let warned = Seldom::default();
         loop {
             ticks.tick().await;
-            for session in self.streaming() {
-                if operator.token(&session.token).await.is_none() {
-                    session.end();
-                }
-            }
+            self.end_those_revoked(operator, &warned).await;
             self.forget_those_over();
+        }
+    }
+
+    async fn end_those_revoked(&self, operator: &dyn Operator, warned: &Seldom) {
+        for session in self.streaming() {
+            match operator.token(&session.token).await {
+                Ok(Some(_)) => {}
+                Ok(None) => session.end(),
+                Err(error) if warned.may_be_told() => {
+                    tracing::warn!(err = %error, user = session.subject.user, "cannot tell whether a session's token is still valid; its streams go on");
+                }
+                Err(_) => {}
+            }
         }
     }
 
@@ -278,8 +290,10 @@ impl Sessions {
     async fn remove_stale_files(&self, operator: &dyn Operator) {
         let files = self.directory.as_ref().map(fs::read_dir);
         for file in files.into_iter().flatten().flatten().flatten() {
-            let token = fs::read_to_string(file.path()).unwrap_or_default();
-            if operator.token(token.trim()).await.is_none() {
+            let Ok(token) = fs::read_to_string(file.path()) else {
+                continue;
+            };
+            if operator.token(token.trim()).await == Ok(None) {
                 let _ = fs::remove_file(file.path()); // nothing is lost if it stays
             }
         }
@@ -371,6 +385,12 @@ fn seconds_now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use brine_auth::Login;
+    use brine_wire::{Map, Value};
+
+    use super::super::operator::{Credential, Low, OperatorError, Pending};
     use super::*;
 
     fn token_of(user: &str) -> Token {
@@ -399,6 +419,63 @@ mod tests {
                 .store(1, Ordering::Relaxed);
         }
         assert!(other.is_alive() && !first.unwrap().is_alive());
+    }
+
+    /// What a master says of every token.
+    struct Says(Result<Option<Token>, OperatorError>);
+
+    impl Operator for Says {
+        fn is_running(&self) -> bool {
+            true
+        }
+
+        fn log_in(&self, _: Login, _: IpAddr) -> Pending<'_, Result<Token, OperatorError>> {
+            Box::pin(async { Err(OperatorError::Timeout) })
+        }
+
+        fn token<'a>(&'a self, _: &'a str) -> Pending<'a, Result<Option<Token>, OperatorError>> {
+            Box::pin(async { self.0.clone() })
+        }
+
+        fn revoke<'a>(&'a self, _: &'a str) -> Pending<'a, ()> {
+            Box::pin(async {})
+        }
+
+        fn run(&self, _: Low, _: Credential) -> Pending<'_, Result<Value, OperatorError>> {
+            Box::pin(async { Err(OperatorError::Timeout) })
+        }
+
+        fn fire<'a>(&'a self, _: &'a str, _: Map) -> Pending<'a, bool> {
+            Box::pin(async { false })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_read_ends_no_session() {
+        let root = tempfile::tempdir().unwrap();
+        let here = || Sessions::in_directory(Some(root.path().to_owned()));
+        let sessions = here();
+        let (text, session) = sessions.open(&token_of("ann")).unwrap();
+        let _stream = session.ended();
+        let cannot_tell = Says(Err(OperatorError::Failed("Too many open files".into())));
+        let after_restart = here();
+        for _ in 0..2 {
+            let warned = Seldom::default();
+            sessions.end_those_revoked(&cannot_tell, &warned).await;
+            sessions.forget_those_over();
+            sessions.remove_stale_files(&cannot_tell).await;
+            assert!(session.is_alive() && sessions.has(&text));
+            assert!(after_restart.find(&text, &cannot_tell).await.is_none());
+        }
+        let valid = Says(Ok(Some(token_of("ann"))));
+        assert!(after_restart.find(&text, &valid).await.is_some());
+        let revoked = Says(Ok(None));
+        sessions
+            .end_those_revoked(&revoked, &Seldom::default())
+            .await;
+        assert!(!session.is_alive());
+        sessions.remove_stale_files(&revoked).await;
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]

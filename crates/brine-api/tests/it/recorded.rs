@@ -65,7 +65,7 @@ impl Recorded {
     fn user(&self, by: &Credential) -> Result<Token, OperatorError> {
         let refused = || OperatorError::NotAuthenticated("Authentication error occurred.".into());
         match by {
-            Credential::Token(text) => self.authority.token(text).ok_or_else(refused),
+            Credential::Token(text) => self.authority.token(text).unwrap().ok_or_else(refused),
             Credential::Login { login, from } => {
                 let checked = self.authority.check(login, Some(*from));
                 checked.map_err(|_| refused())
@@ -135,8 +135,11 @@ impl Operator for Recorded {
         })
     }
 
-    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>> {
-        Box::pin(async move { self.authority.token(text) })
+    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Result<Option<Token>, OperatorError>> {
+        Box::pin(async move {
+            let found = self.authority.token(text);
+            found.map_err(|error| OperatorError::Failed(error.to_string()))
+        })
     }
 
     fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()> {

@@ -68,7 +68,9 @@ impl External {
         from: Option<IpAddr>,
     ) -> Result<Caller, LoginError> {
         let token = match fields.get("token") {
-            Some(token) => token.as_str().and_then(|token| self.authority.token(token)),
+            Some(token) => token
+                .as_str()
+                .and_then(|token| self.authority.token(token).ok()?),
             None => match Login::from_map(fields) {
                 Some(login) => Some(self.authority.check(&login, from)?),
                 None => None,
@@ -93,8 +95,15 @@ impl External {
         let Some(text) = field::text(load, "token") else {
             return clear::answer(load);
         };
-        let token = self.authority.token(text);
-        token.map_or_else(|| Map::new().into(), |token| token.to_map().into())
+        match self.authority.token(text) {
+            Ok(Some(token)) => token.to_map().into(),
+            Ok(None) => Map::new().into(),
+            // Whoever asks must not take it for a token that is gone.
+            Err(error) => clear::error(
+                "SaltMasterError",
+                &format!("cannot read the token: {error}"),
+            ),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Cheap to clone and always valid: after the master has stopped, events are still appended to its log, and jobs
 //! reach no minion. Everything that may block runs on other threads than the caller's.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -82,10 +83,13 @@ impl MasterHandle {
     }
 
     /// The token of a text, if it is valid now.
-    pub async fn token(&self, text: &str) -> Option<Token> {
+    ///
+    /// # Errors
+    /// When that cannot be told now.
+    pub async fn token(&self, text: &str) -> io::Result<Option<Token>> {
         let (context, text) = (self.context.clone(), text.to_owned());
         let found = spawn_blocking(move || context.external.authority().token(&text));
-        found.await.ok().flatten()
+        found.await?
     }
 
     /// Removes a token: it is dead at once.

@@ -100,7 +100,9 @@ impl Attached {
         loaded: &Loaded,
         master: MasterHandle,
     ) -> anyhow::Result<(SocketAddr, bool)> {
-        let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
+        let mut settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
+        // Of what the master's own ports leave.
+        settings.fit_into(open_files() / 8);
         let operator = Arc::new(OwnMaster::of(master, &loaded.opts)?);
         let socket = settings.bind()?;
         let state = Arc::clone(&self.state);
@@ -393,6 +395,11 @@ pub(crate) fn terminal_closed() -> anyhow::Result<impl Future<Output = ()>> {
     Ok(async move {
         hangup.recv().await;
     })
+}
+
+/// How many files this process may open.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Allows as many connections as the system does; the soft limit is often 1,024.

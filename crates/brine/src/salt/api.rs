@@ -47,7 +47,8 @@ async fn api(service: &Service, passed: Option<TcpListener>) -> anyhow::Result<E
         ApiSettings::of_master(&loaded.opts, &loaded.brine)?.warn_if_elsewhere(passed)?;
     }
     loop {
-        let settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
+        let mut settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
+        settings.fit_into(host::open_files());
         let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);
         let feed = tokio::select! {
             feed = Feed::open(loaded) => feed?,

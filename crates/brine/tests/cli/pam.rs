@@ -138,7 +138,7 @@ fn the_systems_users_log_in_and_bring_their_groups() {
         ["test.*".into(), "state.*".into()]
     );
     assert_eq!(
-        authority.token(&token.token).unwrap().groups,
+        authority.token(&token.token).unwrap().unwrap().groups,
         ["ops", "staff"]
     );
 }

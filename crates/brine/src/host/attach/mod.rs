@@ -324,7 +324,8 @@ fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<Run
     if location.node != Node::Master {
         bail!("--api: the HTTP API is a master's; leave out --node minion");
     }
-    let settings = ApiSettings::of_master(opts, &location.brine)?;
+    let mut settings = ApiSettings::of_master(opts, &location.brine)?;
+    settings.fit_into(super::open_files());
     let user = Environment::current().user;
     let operator = Arc::new(BesideMaster::new(opts, &user)?);
     let socket = settings.bind()?;

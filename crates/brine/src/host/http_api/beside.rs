@@ -166,7 +166,7 @@ impl BesideMaster {
     async fn user(&self, by: &Credential) -> Result<String, OperatorError> {
         match by {
             Credential::Token(text) => {
-                let token = self.token(text).await.map(|token| token.name);
+                let token = self.token(text).await?.map(|token| token.name);
                 token.ok_or_else(|| OperatorError::NotAuthenticated(AUTHENTICATION.to_owned()))
             }
             Credential::Login { login, .. } => {
@@ -394,25 +394,29 @@ impl Operator for BesideMaster {
         Box::pin(async move { self.gate.pass(&login, from, self.make_token(&login)).await })
     }
 
-    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>> {
+    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Result<Option<Token>, OperatorError>> {
         Box::pin(async move {
             // The master reads the same files; it is asked where they are not its store.
             let now = clock::since_epoch().as_secs_f64();
-            let mut found = self.tokens.iter().filter_map(|store| store.find(text));
+            // Where they cannot be read, the master is asked, too.
+            let mut found = self
+                .tokens
+                .iter()
+                .filter_map(|store| store.find(text).ok()?);
             if let Some(token) = found.find(|token| token.expire > now) {
-                return Some(token);
+                return Ok(Some(token));
             }
             // Strangers send any number of texts that are none: they cost the master nothing.
             let is_known_to_lack = |store: &TokenStore| store.has(text) == Some(false);
             if self.has_all_tokens && self.tokens.iter().all(is_known_to_lack) {
-                return None;
+                return Ok(None);
             }
             let load: Map = [("cmd", "get_token"), ("token", text)]
                 .into_iter()
                 .collect();
-            let answer = self.ask(load).await.ok()?;
-            let token = Token::from_map(answer.as_map()?)?;
-            (token.token == text).then_some(token)
+            let answer = self.ask(load).await?;
+            let token = answer.as_map().and_then(Token::from_map);
+            Ok(token.filter(|token| token.token == text))
         })
     }
 

@@ -87,6 +87,11 @@ impl ApiSettings {
         })
     }
 
+    /// Lets the API's connections leave room in this many open files.
+    pub(crate) fn fit_into(&mut self, files: u64) {
+        self.rest.limits = self.rest.limits.within_open_files(files);
+    }
+
     /// A socket that listens where the configuration says.
     pub(crate) fn bind(&self) -> anyhow::Result<TcpListener> {
         let address = self.address;

@@ -37,7 +37,7 @@ impl OwnMaster {
     async fn caller(&self, by: &Credential) -> Result<Caller, OperatorError> {
         let unknown = || OperatorError::NotAuthenticated("Authentication error occurred.".into());
         let token = match by {
-            Credential::Token(text) => self.master.token(text).await.ok_or_else(unknown)?,
+            Credential::Token(text) => self.token(text).await?.ok_or_else(unknown)?,
             Credential::Login { login, from } => {
                 let checked = self
                     .master
@@ -128,8 +128,12 @@ impl Operator for OwnMaster {
         })
     }
 
-    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Option<Token>> {
-        Box::pin(self.master.token(text))
+    fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Result<Option<Token>, OperatorError>> {
+        Box::pin(async move {
+            let found = self.master.token(text).await;
+            found
+                .map_err(|error| OperatorError::NoMaster(format!("cannot read the token: {error}")))
+        })
     }
 
     fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()> {
