@@ -1,13 +1,14 @@
 //! Logins on their way to a master beside this process. A master of Salt limits neither failures nor how many logins it
 //! checks at a time, and a check takes one of the few processes with which it also answers minions.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use brine_api::rest::OperatorError;
 use brine_auth::{Attempts, Login, network_of};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::own::BUSY;
 
@@ -22,10 +23,10 @@ const MOST_OF_ADDRESS: usize = 32;
 type Who = (IpAddr, String);
 
 /// Where logins wait.
+#[derive(Default)]
 pub(super) struct Gate {
     attempts: Attempts,
-    /// A permit for each that the master checks at a time.
-    checks: Semaphore,
+    checks: Arc<Checks>,
     under_way: Mutex<Vec<UnderWay>>,
 }
 
@@ -42,16 +43,6 @@ struct Entered<'g> {
     gate: &'g Gate,
     who: Who,
     turn: Arc<Semaphore>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self {
-            attempts: Attempts::default(),
-            checks: Semaphore::new(AT_A_TIME),
-            under_way: Mutex::default(),
-        }
-    }
 }
 
 impl Gate {
@@ -74,9 +65,9 @@ impl Gate {
         let entered = self
             .enter((network_of(from), user.to_owned()))
             .ok_or_else(busy)?;
-        // Neither is ever closed.
+        // It is never closed.
         let _turn = entered.turn.acquire().await.map_err(|_| busy())?;
-        let _check = self.checks.acquire().await.map_err(|_| busy())?;
+        let _check = self.checks.turn_of(entered.who.0).await.ok_or_else(busy)?;
         limited()?;
         let done = asked.await;
         match done {
@@ -132,6 +123,80 @@ impl Gate {
         self.under_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the master checks at a time. Addresses take turns: one with many logins makes no other wait for all of them.
+struct Checks(Mutex<Queue>);
+
+struct Queue {
+    free: usize,
+    /// Those who wait, by address; the address at the front is next.
+    waiting: VecDeque<(IpAddr, VecDeque<oneshot::Sender<Check>>)>,
+}
+
+/// A check under way. Dropping it lets the next begin, also when whoever waited for it has given up.
+struct Check(Arc<Checks>);
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self(Mutex::new(Queue {
+            free: AT_A_TIME,
+            waiting: VecDeque::new(),
+        }))
+    }
+}
+
+impl Checks {
+    /// Waits until it is the turn of an address.
+    async fn turn_of(self: &Arc<Self>, address: IpAddr) -> Option<Check> {
+        let turn = {
+            let mut queue = self.lock();
+            if queue.free > 0 {
+                queue.free -= 1;
+                return Some(Check(Arc::clone(self)));
+            }
+            let (sender, turn) = oneshot::channel();
+            match queue.waiting.iter_mut().find(|(of, _)| *of == address) {
+                Some((_, theirs)) => theirs.push_back(sender),
+                None => queue.waiting.push_back((address, [sender].into())),
+            }
+            turn
+        };
+        turn.await.ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Whole after every operation, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Whoever is next; `None` leaves a place free.
+    fn next(&mut self) -> Option<oneshot::Sender<Check>> {
+        while let Some((address, mut theirs)) = self.waiting.pop_front() {
+            let next = theirs.pop_front();
+            if !theirs.is_empty() {
+                self.waiting.push_back((address, theirs));
+            }
+            // Those who gave up are passed over.
+            if let Some(next) = next.filter(|next| !next.is_closed()) {
+                return Some(next);
+            }
+        }
+        self.free += 1;
+        None
+    }
+}
+
+impl Drop for Check {
+    fn drop(&mut self) {
+        let next = self.0.lock().next();
+        if let Some(next) = next {
+            // One that is not taken is dropped, and so passed on.
+            let _ = next.send(Self(Arc::clone(&self.0)));
+        }
     }
 }
 
@@ -229,6 +294,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_address_makes_no_other_wait_for_all_its_logins() {
+        let (gate, order) = (Arc::<Gate>::default(), Arc::new(Mutex::new(Vec::new())));
+        let mut tasks = JoinSet::new();
+        for (user, from) in (0..20).map(|user| (user, 1)).chain([(20, 2), (21, 3)]) {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            tasks.spawn(async move {
+                let asked = async {
+                    order.lock().unwrap().push(from);
+                    for _ in 0..10 {
+                        tokio::task::yield_now().await;
+                    }
+                    Ok(())
+                };
+                let user = login(&format!("user{user}"));
+                gate.pass(&user, address(from), asked).await
+            });
+        }
+        tasks.join_all().await;
+        let order = order.lock().unwrap();
+        assert_eq!(order[..6], [1, 1, 1, 2, 3, 1]);
+        assert_eq!(order.len(), 22);
+        assert_eq!(gate.checks.lock().free, AT_A_TIME);
+    }
+
+    #[tokio::test]
     async fn so_many_of_an_address_and_so_many_of_all_may_wait() {
         let of_one = (0..40).map(|user| (format!("user{user}"), address(1)));
         let (_, _, results) = all(of_one, true).await;
@@ -249,6 +339,7 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
         assert!(gate.lock().is_empty());
+        assert_eq!(gate.checks.lock().free, AT_A_TIME);
         gate.pass(&login, address(1), async { Ok(()) })
             .await
             .unwrap();
