@@ -125,6 +125,7 @@ fn a_master_of_ours_serves_salts_api() {
     api.wait();
     serves(&api);
     saltgui(&api);
+    a_job_id_is_its_users(&api);
     salts_own_clients_know_our_users(&site.path(""));
     commands_log_in(&site, SALT);
 }
@@ -462,6 +463,22 @@ fn a_job_id_is_its_users(api: &Api) {
         assert_eq!(job(&ann, client), 401, "{client}");
     }
     assert_eq!(job(&fred, "local_async"), 200);
+    // Whoever may not run it does not learn whether there is such a job.
+    for client in ["local_async", "local", "local_batch", "local_subset"] {
+        let refused = |jid: &str| {
+            let job = r#""fun": "cmd.run", "arg": ["id"], "tgt": "m1""#;
+            let job = format!(r#"{{"client": "{client}", {job}, "jid": "{jid}"}}"#);
+            let answer = api.post(&ann, "/", &job);
+            let (_, body) = answer.text.split_once("\r\n\r\n").unwrap();
+            (answer.code, body.to_owned())
+        };
+        let (of_fred, free) = (
+            refused("20260101000000000007"),
+            refused("20260101000000000008"),
+        );
+        assert_eq!(of_fred, free, "{client}");
+        assert_eq!(free.0, 401, "{client}: {}", free.1);
+    }
 }
 
 /// Masters refuse both in the same words.

@@ -16,7 +16,7 @@ use brine_net::keys::store::KeyState;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
 use brine_node::jobs::JobCache;
 use brine_node::master::{Reservation, Reserved};
-use brine_node::{JobRequest, PublishError, Published};
+use brine_node::{JobRequest, Published};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
@@ -477,7 +477,8 @@ impl Jobs {
             let known = self.cache.load(jid);
             known.is_none_or(|known| field::text(&known, "user") == Some(user))
         });
-        reserved.ok_or_else(|| OperatorError::NotPermitted(PublishError::JidInUse.to_string()))
+        // What the master says to those who may not run the job: they learn nothing of others' jobs.
+        reserved.ok_or_else(|| OperatorError::NotPermitted(AUTHORIZATION.to_owned()))
     }
 }
 
@@ -488,6 +489,7 @@ const LOCAL_CACHE: &str = "local_cache";
 const CANNOT_TELL: &str = "whose job has this jid cannot be told here, since the master's job cache cannot be read; leave \
     out \"jid\"";
 const AUTHENTICATION: &str = "Authentication error occurred.";
+const AUTHORIZATION: &str = "Authorization error occurred.";
 
 /// Whether a runner function failed because the master does not have it.
 fn is_not_available(fun: &str, data: &Map) -> bool {
