@@ -10,7 +10,7 @@ use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending}
 use brine_auth::{Login, LoginError, Token, TokenLayout, TokenStore};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::tokio::{Publisher, Subscriber};
-use brine_bus::client::{PublisherConfig, SubscriberConfig, Wait};
+use brine_bus::client::{SubscriberConfig, Wait};
 use brine_config::{Arguments, Opts};
 use brine_net::keys::store::KeyState;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
@@ -20,6 +20,8 @@ use brine_node::{JobRequest, Published};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::{Jid, MinionId, field};
 use brine_wire::{Map, Value};
+use tokio::sync::Mutex;
+use tokio::time::timeout_at;
 
 use super::arguments;
 use super::gate::Gate;
@@ -35,7 +37,8 @@ const START: Duration = Duration::from_secs(30);
 pub(crate) struct BesideMaster {
     client: ClientConfig,
     bus: Address,
-    publisher: PublisherConfig,
+    /// One connection for all events: buses read several side by side, and so in any order.
+    publisher: Mutex<Publisher>,
     /// What shows that a master runs.
     liveness: Vec<PathBuf>,
     /// For logging out: masters of Salt do not remove tokens when asked.
@@ -63,10 +66,12 @@ impl BesideMaster {
             tokens.push(TokenStore::new(directory, TokenLayout::Bare, hash_type));
         }
         let timeout = opts.int("rest_timeout").unwrap_or(300);
+        let bus = bus_location::address(opts, &Node::Master, None)?;
+        let publisher = bus_location::publisher_config(None, Some(opts))?;
         Ok(Self {
             client: ClientConfig::from_opts(opts, user)?,
-            bus: bus_location::address(opts, &Node::Master, None)?,
-            publisher: bus_location::publisher_config(None, Some(opts))?,
+            publisher: Mutex::new(Publisher::new(&bus, publisher)),
+            bus,
             liveness: match brine_node::uses_tcp(opts) {
                 true => Vec::new(),
                 false => ["workers.ipc", "publish_pull.ipc"]
@@ -430,8 +435,17 @@ impl Operator for BesideMaster {
 
     fn fire<'a>(&'a self, tag: &'a str, mut data: Map) -> Pending<'a, bool> {
         Box::pin(async move {
-            let mut bus = Publisher::new(&self.bus, self.publisher);
-            let fired = bus.fire_event(tag, &mut data, Some(FIND_BUS)).await;
+            // Those before it may wait for the bus, too.
+            let until = tokio::time::Instant::now() + FIND_BUS;
+            let Ok(mut bus) = timeout_at(until, self.publisher.lock()).await else {
+                tracing::warn!(tag, "a webhook was not fired: the bus takes nothing");
+                return false;
+            };
+            // Of a client that has gone before its event was sent.
+            bus.discard_queued();
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let fired = bus.fire_event(tag, &mut data, Some(left)).await;
+            drop(bus);
             if let Err(error) = &fired {
                 tracing::warn!(tag, err = %error, "a webhook was not fired");
             }
@@ -576,7 +590,34 @@ fn client_error(error: ClientError) -> OperatorError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use brine_bus::address::Endpoint;
+    use brine_config::{Environment, Role};
+
     use super::*;
+
+    #[tokio::test]
+    async fn webhooks_share_a_connection_and_so_keep_their_order() {
+        let root = tempfile::tempdir().unwrap();
+        let (file, place) = (root.path().join("master"), root.path().display());
+        std::fs::write(&file, format!("root_dir: {place}\nsock_dir: {place}\n")).unwrap();
+        let environment = Environment::default();
+        let loaded = Opts::load(Role::Master, &file, &environment).unwrap();
+        let master = BesideMaster::new(&loaded.opts, "root").unwrap();
+        let Endpoint::Path(pull) = master.bus.pull() else {
+            panic!("{:?}", master.bus);
+        };
+        std::fs::create_dir_all(pull.parent().unwrap()).unwrap();
+        let bus = UnixListener::bind(pull).unwrap();
+        bus.set_nonblocking(true).unwrap();
+        for _ in 0..3 {
+            assert!(master.fire("salt/netapi/hook/one", Map::new()).await);
+        }
+        let _connection = bus.accept().unwrap();
+        let other = bus.accept().map(drop).map_err(|error| error.kind());
+        assert_eq!(other, Err(std::io::ErrorKind::WouldBlock));
+    }
 
     #[test]
     fn no_argument_of_a_wheel_function_proves_who_asks() {
