@@ -134,6 +134,9 @@ fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 
 type Socket = WebSocketStream<Io>;
 
+/// What a client is told whose session has ended.
+const ENDED: &str = "the session has ended";
+
 /// What is said to a client.
 struct Conversation<'a> {
     session: &'a Session,
@@ -191,10 +194,17 @@ async fn serve(
     };
     let (result, code, reason) = tokio::select! {
         result = converse => {
-            let code = result.as_ref().map_or_else(code_of, |()| CloseCode::Normal);
-            (result, code, "")
+            match result {
+                // The stream may notice it first.
+                Ok(()) if !session.is_alive() => (Ok(()), CloseCode::Policy, ENDED),
+                Ok(()) => (Ok(()), CloseCode::Normal, ""),
+                Err(error) => {
+                    let code = code_of(&error);
+                    (Err(error), code, "")
+                }
+            }
         }
-        () = session.ended() => (Ok(()), CloseCode::Policy, "the session has ended"),
+        () = session.ended() => (Ok(()), CloseCode::Policy, ENDED),
         _ = closing.wait_for(|is_closing| *is_closing) => (Ok(()), CloseCode::Away, ""),
     };
     let reason = Utf8Bytes::from_static(reason);
