@@ -204,11 +204,14 @@ impl Sessions {
             tracing::warn!(err = %error, path = %directory.display(), "cannot store a session; its user must log in again after a restart");
         }
         let mut sessions = lock(&self.by_key);
-        if sessions.len() >= MOST {
-            make_room(&mut sessions);
-        }
+        let evicted = (sessions.len() >= MOST)
+            .then(|| make_room(&mut sessions))
+            .flatten();
         sessions.insert(key, Arc::clone(&session));
         drop(sessions);
+        if let Some(evicted) = evicted {
+            self.remove_file(&evicted); // or it would come back
+        }
         session
     }
 
@@ -322,23 +325,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn make_room(sessions: &mut HashMap<Key, Arc<Session>>) {
+/// Ends the session unused for longest of the user who has most.
+fn make_room(sessions: &mut HashMap<Key, Arc<Session>>) -> Option<Key> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for session in sessions.values() {
         *counts.entry(&session.subject.user).or_default() += 1;
     }
-    let Some((&most, _)) = counts.iter().max_by_key(|(_, count)| **count) else {
-        return;
-    };
+    let (&most, _) = counts.iter().max_by_key(|(_, count)| **count)?;
     let theirs = sessions
         .iter()
         .filter(|(_, session)| session.subject.user == most);
     let oldest = theirs.min_by_key(|(_, session)| session.last_used.load(Ordering::Relaxed));
-    if let Some(key) = oldest.map(|(key, _)| *key)
-        && let Some(session) = sessions.remove(&key)
-    {
-        session.end();
-    }
+    let key = oldest.map(|(key, _)| *key)?;
+    sessions.remove(&key)?.end();
+    Some(key)
 }
 
 fn is_session_token(text: &str) -> bool {
@@ -407,18 +407,22 @@ mod tests {
 
     #[test]
     fn whoever_has_most_sessions_makes_room() {
-        let sessions = Sessions::default();
+        let root = tempfile::tempdir().unwrap();
+        let directory = Some(root.path().to_owned());
+        let mut sessions = Sessions::in_directory(directory.clone());
         let (_, other) = sessions.open(&token_of("ann")).unwrap();
         other.last_used.store(0, Ordering::Relaxed);
-        let mut first = None;
-        for _ in 0..MOST {
-            let (_, session) = sessions.open(&token_of("fred")).unwrap();
-            first
-                .get_or_insert(session)
-                .last_used
-                .store(1, Ordering::Relaxed);
+        let (token, first) = sessions.open(&token_of("fred")).unwrap();
+        first.last_used.store(1, Ordering::Relaxed);
+        sessions.directory = None; // tens of thousands of files take seconds
+        for _ in 2..MOST {
+            sessions.open(&token_of("fred")).unwrap();
         }
-        assert!(other.is_alive() && !first.unwrap().is_alive());
+        sessions.directory = directory;
+        assert!(first.is_alive() && sessions.has(&token));
+        sessions.open(&token_of("fred")).unwrap();
+        assert!(other.is_alive() && !first.is_alive());
+        assert!(!sessions.has(&token), "its file is gone, too");
     }
 
     /// What a master says of every token.
