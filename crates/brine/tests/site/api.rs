@@ -161,6 +161,16 @@ fn the_api_runs_beside_a_real_master() {
         api.post("", "/keys", &format!(r#"{{"mid": "{id}", {login}{more}}}"#))
     };
     assert_eq!(make("m2", "fred", "hunter2", "").code, 409);
+    let made = api.post(
+        &api.log_in("fred"),
+        "/",
+        r#"{"client": "wheel_async", "fun": "key.gen_accept", "id_": "m2"}"#,
+    );
+    let place = made.first();
+    assert_eq!(
+        text(&place, "tag"),
+        format!("salt/wheel/{}", text(&place, "jid"))
+    );
     // Whoever may not make keys learns nothing of those that are there.
     for (user, password) in [("ann", "hunter2"), ("fred", "wrong")] {
         let (refused, other) = (

@@ -369,15 +369,22 @@ impl BesideMaster {
             positional: Vec::new(),
             keyword: Map::new(),
         };
+        let (mut answer, mut data) = (Map::new(), Map::new());
         match self.call(wheel_load(GEN_ACCEPT, nothing), by).await {
+            // It says who called the function, and where the events of that call are.
+            Ok(Value::Map(failed)) => {
+                answer = failed;
+                if let Some(Value::Map(failed)) = answer.remove("data") {
+                    data = failed;
+                }
+            }
             Ok(_) | Err(OperatorError::Invalid(_)) => {}
             Err(refused) => return Err(refused),
         }
-        let data = Map::from_iter([
-            ("return", Value::from(Map::new())),
-            ("success", true.into()),
-        ]);
-        Ok(Map::from_iter([("data", data)]).into())
+        data.insert("return", Map::new());
+        data.insert("success", true);
+        answer.insert("data", data);
+        Ok(answer.into())
     }
 
     /// Whether the id in the arguments of `key.gen_accept` has a denied key that is not to be replaced.
