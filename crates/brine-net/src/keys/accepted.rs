@@ -57,9 +57,9 @@ impl AcceptedKey {
 /// Identifies a version of a file.
 type Version = (u64, u64, i64, i64);
 
-/// After so long a file is looked at again even if the kernel reports no change, if it is a link or its file system may be
-/// shared: the kernel does not know of changes by other machines, or to what a link leads to. And the folder is, because of
-/// the folders above.
+/// After so long a file is looked at again even if the kernel reports no change, if it is a link, has another name or is on
+/// a file system that may be shared: the kernel does not report changes by other machines, to what a link leads to, or under
+/// the other name. And the folder is, because of the folders above.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// File systems that only this machine changes, and all of whose changes the kernel reports.
@@ -94,6 +94,7 @@ struct Known {
 struct KnownKey {
     key: Arc<AcceptedKey>,
     version: Version,
+    /// Whether the file has other names, or is a link to one.
     is_link: bool,
     /// When the file was last looked at, and how often the folder had changed then.
     looked: (Instant, u64),
@@ -153,12 +154,13 @@ impl AcceptedKeys {
         let looked = (now, changes);
         let path = self.store.path(KeyState::Accepted, id);
         let own = fs::symlink_metadata(&path);
-        let is_link = own.as_ref().is_ok_and(fs::Metadata::is_symlink);
-        let about = if is_link { fs::metadata(&path) } else { own };
+        let is_symlink = own.as_ref().is_ok_and(fs::Metadata::is_symlink);
+        let about = if is_symlink { fs::metadata(&path) } else { own };
         let Ok(about) = about else {
             self.lock().keys.remove(id);
             return None;
         };
+        let is_link = is_symlink || about.nlink() > 1;
         let version = (about.ino(), about.size(), about.mtime(), about.mtime_nsec());
         if let Some(known) = self.lock().keys.get_mut(id)
             && known.version == version
@@ -400,6 +402,11 @@ mod tests {
         let path = store.path(KeyState::Accepted, file);
         fs::rename(&path, root.path().join("moved")).unwrap();
         std::os::unix::fs::symlink(root.path().join("moved"), &path).unwrap();
+        assert!(accepted.get(file).is_some());
+        assert!(accepted.lock().keys[file].is_link);
+        // A second name of the same file.
+        fs::remove_file(&path).unwrap();
+        fs::hard_link(root.path().join("moved"), &path).unwrap();
         assert!(accepted.get(file).is_some());
         assert!(accepted.lock().keys[file].is_link);
     }
