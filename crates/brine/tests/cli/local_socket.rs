@@ -190,6 +190,11 @@ fn a_listed_user_watches_reads_fires_and_sees_the_status() {
             "{words:?}: {left:?}"
         );
     }
+    // Nor is silence about what this user cannot look at taken for health.
+    let left = run(&["doctor"]);
+    let unseen = "note     this user: may not read /proc/";
+    assert!(left.stdout.contains(unseen), "{left:?}");
+
     // Also where both are one file.
     let words = as_nobody(&["history", "-o", "tags"]);
     let mut both = std::process::Command::new("sh");

@@ -15,6 +15,7 @@ mod ports;
 mod proc;
 mod resources;
 mod sockets;
+mod unseen;
 
 pub(super) use self::proc::is_stopped;
 
@@ -105,6 +106,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     findings.extend(clients::findings(&site));
     findings.extend(delivery::findings(&site));
     findings.extend(clock::findings(&site));
+    findings.extend(unseen::finding(&site));
     let what = match arguments.bus.kind() {
         NodeKind::Master => "master",
         NodeKind::Minion => "minion",
