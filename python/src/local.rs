@@ -56,6 +56,7 @@ impl From<Query> for EventQuery {
             limit: query.limit,
             ends: false,
             consumer: None,
+            heartbeat: None,
         };
         match query.ends {
             true => query_of.of_history(),

@@ -109,11 +109,9 @@ fn who_sends_events_is_told_that_the_key_is_not_accepted() {
         "master: has not accepted this minion's key yet, since ",
         "accept it there: salt-key -a m1\n",
     );
-    is_found(
-        &site,
-        "the minion has no key of a master: it has not signed in yet",
-        "accept it on the master: salt-key -a m1\n",
-    );
+    // Once, also where the minion has no key of the master either.
+    let left = site.run(&["doctor", "--node", "minion"]);
+    assert_eq!(left.stdout.matches("salt-key -a m1").count(), 1, "{left:?}");
 
     // Nobody has signed that: the minion goes on asking.
     let left = site.run(&["salt-key", "-r", "m1", "-y"]);

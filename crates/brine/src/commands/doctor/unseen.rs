@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::Site;
+use super::{Site, local_server};
 use crate::commands::findings::Finding;
 use crate::host;
 
@@ -17,7 +17,9 @@ pub(super) fn finding(site: &Site) -> Option<Finding> {
     if site.location.opts.is_some() {
         folders.extend(host::configured_directory(&site.location).ok());
     }
-    folders.extend(site.bus_pid.map(|pid| format!("/proc/{pid}/fd").into()));
+    // Whoever may not use Salt's socket may still use Brine's.
+    let pid = site.bus_pid.or_else(|| local_server(&site.location));
+    folders.extend(pid.map(|pid| format!("/proc/{pid}/fd").into()));
     folders.retain(|folder| is_closed(folder));
     folders.dedup_by(|folder, before| folder.starts_with(before));
     if folders.is_empty() {
