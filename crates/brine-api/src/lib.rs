@@ -12,6 +12,7 @@
 //!
 //! This crate decides no permissions of Salt's and runs no commands: [`RunCommand`] does.
 
+mod accept;
 pub mod acl;
 mod body;
 mod command;

@@ -216,10 +216,10 @@ impl BusLocation {
 }
 
 /// What to say where Brine's own socket is asked for what Salt's has not, and Salt's is there; `None` if it is not.
-pub(crate) fn salts_own(location: &BusLocation) -> Option<String> {
+pub(crate) fn salts_own(location: &BusLocation) -> Option<anyhow::Error> {
     let mut bus = Subscriber::new(&location.address, SubscriberConfig::default());
     bus.connect(Duration::ZERO).ok()?;
-    Some(format!(
+    Some(anyhow!(
         "the bus at {} is Salt's own, which keeps no history and acknowledges nothing; brine attach beside it adds both",
         location.address.publish()
     ))

@@ -27,10 +27,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use self::gathering::{Gathering, Socket};
 use self::token::Token;
+use crate::accept::pause;
 use crate::acl::LocalName;
 use crate::body::ResponseBody;
 use crate::error::ApiError;
@@ -45,10 +46,10 @@ use crate::subject::{Origin, Subject};
 const MAX_HEAD: usize = 64 << 10;
 /// The most fields of a head.
 const MAX_HEADERS: usize = 64;
+/// What the log calls this listener.
+const LISTENER: &str = "local socket";
 /// How long streams have to write what is left, once the socket closes.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
-/// How long to wait when the system cannot give another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a rejected connection has to take the answer.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
@@ -165,7 +166,7 @@ pub async fn serve(
                             Ok((stream, _)) => {
                                 connections.spawn(Arc::clone(&server).serve_peer(stream));
                             }
-                            Err(error) => pause(&error, &warned).await,
+                            Err(error) => pause(LISTENER, &error, &warned).await,
                         },
                         Some(_) = connections.join_next() => {}
                         () = &mut shutdown => break,
@@ -183,7 +184,7 @@ pub async fn serve(
                                 let server = Arc::clone(&server);
                                 connections.spawn(server.serve_token(stream, Arc::clone(&token)));
                             }
-                            Err(error) => pause(&error, &warned).await,
+                            Err(error) => pause(LISTENER, &error, &warned).await,
                         },
                         Some(_) = connections.join_next() => {}
                         () = &mut shutdown => break,
@@ -197,15 +198,6 @@ pub async fn serve(
     let all_closed = async { while connections.join_next().await.is_some() {} };
     let _ = timeout(CLOSING_TIME, all_closed).await; // whoever does not read by now is cut off
     Ok(())
-}
-
-async fn pause(error: &io::Error, warned: &Seldom) {
-    if error.kind() != io::ErrorKind::ConnectionAborted {
-        if warned.may_be_told() {
-            tracing::warn!(err = %error, "local socket: cannot accept connections for now");
-        }
-        sleep(ACCEPT_PAUSE).await;
-    }
 }
 
 struct Server {

@@ -19,19 +19,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use self::handshakes::Handshakes;
 pub use self::tls::{Tls, TlsError, TlsFiles};
+use crate::accept::pause;
 use crate::connection::Io;
 use crate::limits::{Held, Holder, Limits};
 use crate::rest::RestState;
 use crate::seldom::Seldom;
 
+/// What the log calls this listener.
+const LISTENER: &str = "HTTP API";
 /// How long streams have to write what is left, once the listener closes.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
-/// How long to wait when the system cannot give another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a rejected connection has to take the answer.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
@@ -77,7 +78,7 @@ pub async fn serve(
                         None => connections.spawn(turn_away(stream, peer)),
                     };
                 }
-                Err(error) => pause(&error, &warned).await,
+                Err(error) => pause(LISTENER, &error, &warned).await,
             },
             Some(_) = connections.join_next() => {}
             () = &mut shutdown => break,
@@ -92,15 +93,6 @@ pub async fn serve(
     };
     let _ = timeout(CLOSING_TIME, all_closed).await; // whoever does not read by now is cut off
     Ok(())
-}
-
-async fn pause(error: &io::Error, warned: &Seldom) {
-    if error.kind() != io::ErrorKind::ConnectionAborted {
-        if warned.may_be_told() {
-            tracing::warn!(err = %error, "HTTP API: cannot accept connections for now");
-        }
-        sleep(ACCEPT_PAUSE).await;
-    }
 }
 
 /// What all connections share.

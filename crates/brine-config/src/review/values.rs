@@ -187,12 +187,11 @@ const PLAIN: &[(&str, HasShape, &str)] = &[
 
 /// A fingerprint, of any hash that Salt has.
 fn is_fingerprint(value: &Value) -> bool {
-    let pairs = value.as_str().unwrap_or_default().split(':');
     let is_byte = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
-    let (count, all) = pairs.fold((0, true), |(count, all), pair| {
-        (count + 1, all && is_byte(pair))
-    });
-    value.as_str() == Some("") || (all && count >= 16)
+    let is_pairs = |text: &str| text.split(':').count() >= 16 && text.split(':').all(is_byte);
+    value
+        .as_str()
+        .is_some_and(|text| text.is_empty() || is_pairs(text))
 }
 
 /// What is wrong with the words and shapes of options.

@@ -268,15 +268,16 @@ fn over_local_socket(
                 .local_address()
                 .filter(|_| arguments.store.history.is_none());
             let Some(client) = local_events::connect(address)? else {
-                let is_without_history = arguments.store.history.is_none()
-                    && (location.opts.is_none()
-                        || unreadable.as_ref().is_none_or(history_store::is_missing));
+                let may_be_salts = arguments.store.history.is_none();
                 return Err(match unreadable {
-                    Some(error) if !is_without_history => error,
-                    error => match bus_location::salts_own(&location) {
-                        Some(salts) => anyhow::Error::msg(salts),
-                        None => error.unwrap_or_else(|| no_local_socket(&location)),
-                    },
+                    None => no_local_socket(&location),
+                    Some(error)
+                        if may_be_salts
+                            && (location.opts.is_none() || history_store::is_missing(&error)) =>
+                    {
+                        bus_location::salts_own(&location).unwrap_or(error)
+                    }
+                    Some(error) => error,
                 });
             };
             client
@@ -294,14 +295,13 @@ fn over_local_socket(
 
 /// Why a bus cannot be asked for its past.
 pub(crate) fn no_local_socket(location: &BusLocation) -> anyhow::Error {
-    if let Some(salts) = bus_location::salts_own(location) {
-        return anyhow::Error::msg(salts);
-    }
-    let path = location.local_address();
-    let path = path.map_or_else(String::new, |address| address.path().display().to_string());
-    anyhow::anyhow!(
-        "no bus of Brine answers at {path}; without one, brine history reads what is stored"
-    )
+    bus_location::salts_own(location).unwrap_or_else(|| {
+        let path = location.local_address();
+        let path = path.map_or_else(String::new, |address| address.path().display().to_string());
+        anyhow::anyhow!(
+            "no bus of Brine answers at {path}; without one, brine history reads what is stored"
+        )
+    })
 }
 
 fn time_of(start: Option<&StartText>) -> Option<Millis> {

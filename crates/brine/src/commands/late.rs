@@ -25,17 +25,18 @@ pub(crate) fn ask<T>(
     question: impl FnOnce(&mut LocalClient) -> T,
 ) -> T {
     let path = client.address().path().to_owned();
-    let _notice = Notice::start(move || {
-        let limit = limit.as_secs();
-        format!("waiting: {}; giving up after {limit} s", unanswered(&path))
-    });
+    let _notice = Notice::start(move || waiting(&path, Some(limit)));
     question(client)
 }
 
-/// What is known of a bus that took a connection and is silent.
-pub(crate) fn unanswered(socket: &Path) -> String {
+/// What is said of a bus that took a connection and is silent; without a limit only the user ends the wait.
+pub(crate) fn waiting(socket: &Path, limit: Option<Duration>) -> String {
+    let end = match limit {
+        Some(limit) => format!("giving up after {} s", limit.as_secs()),
+        None => "Ctrl-C ends the wait".to_owned(),
+    };
     format!(
-        "{} has taken the connection and does not answer yet",
+        "waiting: {} has taken the connection and does not answer yet; {end}",
         bus_at(socket)
     )
 }

@@ -208,7 +208,7 @@ struct Printing<'a> {
 
 impl Printing<'_> {
     fn run(mut self) -> anyhow::Result<End> {
-        self.tell_what_is_hidden(AT_FIRST)?;
+        self.knows_what_is_hidden = self.tell_what_is_hidden(AT_FIRST)?;
         let wanted = &self.wanted;
         let wants_past = wanted.last.is_some() || wanted.last_per_tag || !wanted.follows;
         let starts_now = matches!(wanted.start, None | Some(StartText::New));
@@ -241,6 +241,11 @@ impl Printing<'_> {
         self.follow(&query)
     }
 
+    /// Whether a bus of this machine is followed, and not an API.
+    fn follows_a_bus(&self) -> bool {
+        self.wanted.follows && self.wanted.remote.is_none()
+    }
+
     /// All of it as the socket takes it.
     fn query(&self) -> EventQuery {
         let mut query = self.wanted.selection.asked();
@@ -253,8 +258,7 @@ impl Printing<'_> {
         query.until = until.unwrap_or_default();
         query.last = self.wanted.last;
         query.ends = !self.wanted.follows;
-        let is_watched = self.wanted.follows && self.wanted.remote.is_none();
-        query.heartbeat = is_watched.then_some(HEARTBEAT.as_secs());
+        query.heartbeat = self.follows_a_bus().then_some(HEARTBEAT.as_secs());
         // With a regular expression, which event is the last one is known here alone.
         query.limit = self.wanted.count.filter(|_| !self.must_look_at_all());
         query
@@ -370,7 +374,7 @@ impl Printing<'_> {
                 }
             }
             self.was_answered |= is_there;
-            if is_there && self.wanted.follows && self.wanted.remote.is_none() {
+            if is_there && self.follows_a_bus() {
                 // Where something is still to be read, the bus is not the one that is late.
                 if is_quiet || silent_since.is_some() {
                     self.tell_of_silence_since(stream.heard(), &mut silent_since)?;
@@ -378,10 +382,11 @@ impl Printing<'_> {
             } else {
                 silent_since = None;
             }
-            if is_there {
+            if is_there && !self.knows_what_is_hidden {
                 self.tell_what_is_hidden(local_starts::ANSWER)?;
+                self.knows_what_is_hidden = true;
             }
-            if self.wanted.follows && self.wanted.remote.is_none() && is_there {
+            if is_there && self.follows_a_bus() {
                 self.tell_of_the_joined(&mut joined)?;
             }
             if let Some(remote) = self.wanted.remote {
@@ -394,33 +399,28 @@ impl Printing<'_> {
         }
     }
 
-    /// Says once which events the bus hides from this user, before any that it shows. Users of an API are not told by
-    /// it.
-    fn tell_what_is_hidden(&mut self, limit: Duration) -> anyhow::Result<()> {
-        if self.knows_what_is_hidden || self.wanted.remote.is_some() {
-            return Ok(());
+    /// Says which events the bus hides from this user; `false` if it does not answer. An API does not tell its users.
+    fn tell_what_is_hidden(&mut self, limit: Duration) -> anyhow::Result<bool> {
+        if self.wanted.remote.is_some() {
+            return Ok(true);
         }
-        let status = self.client.status(Some(limit));
-        self.knows_what_is_hidden = limit != AT_FIRST || status.is_ok();
-        let Ok(Value::Map(status)) = status else {
-            return Ok(());
+        let Ok(status) = self.client.status(Some(limit)) else {
+            return Ok(false);
         };
-        if let Some(hidden) = permitted::hidden(&status, &self.wanted.selection.asked()) {
+        let asked = self.wanted.selection.asked();
+        let hidden = status.as_map().and_then(|it| permitted::hidden(it, &asked));
+        if let Some(hidden) = hidden {
             self.out.make_way()?;
             show::complain(&hidden);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Says that the bus has taken the connection, and nothing else yet.
     fn tell_of_silence(&mut self) -> anyhow::Result<()> {
         self.out.make_way()?;
-        let silence = late::unanswered(self.client.address().path());
-        let end = match self.wanted.follows {
-            true => "Ctrl-C ends the wait".to_owned(),
-            false => format!("giving up after {} s", ANSWER_TIME.as_secs()),
-        };
-        show::complain(&format_args!("waiting: {silence}; {end}"));
+        let limit = (!self.wanted.follows).then_some(ANSWER_TIME);
+        show::complain(&late::waiting(self.client.address().path(), limit));
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{Delivery, EventQuery, LocalError, Stored};
@@ -26,9 +26,6 @@ use super::local_events;
 use crate::bus_location::{self, BusLocation};
 use crate::show;
 use crate::terminal;
-
-/// How long the bus may take to answer.
-const ANSWER_TIME: Duration = late::ANSWER;
 
 /// The arguments of `brine status`.
 #[derive(Debug, clap::Args)]
@@ -49,12 +46,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let client = local_events::connect(location.local_address())?;
     let mut out = terminal::stdout();
     if arguments.json {
-        let mut client = client.with_context(|| {
+        let mut client = client.ok_or_else(|| {
             let salts = bus_location::salts_own(&location);
-            salts.unwrap_or_else(|| "no bus of Brine runs there".to_owned())
+            salts.unwrap_or_else(|| anyhow!("no bus of Brine runs there"))
         })?;
-        let status = late::ask(&mut client, ANSWER_TIME, |client| {
-            client.status(Some(ANSWER_TIME))
+        let status = late::ask(&mut client, late::ANSWER, |client| {
+            client.status(Some(late::ANSWER))
         })?;
         let mut text = String::new();
         json::to_line(&status, &mut text);
@@ -245,8 +242,8 @@ struct Running {
 impl Running {
     /// `None` if it does not answer in time.
     fn ask(mut client: LocalClient) -> anyhow::Result<Option<Self>> {
-        let status = late::ask(&mut client, ANSWER_TIME, |client| {
-            client.status(Some(ANSWER_TIME))
+        let status = late::ask(&mut client, late::ANSWER, |client| {
+            client.status(Some(late::ANSWER))
         });
         let status = match status {
             Ok(Value::Map(status)) => status,
@@ -531,9 +528,9 @@ fn text(map: &Map, key: &str) -> String {
 
 /// The one event of a query, if this user may read one.
 fn only(client: &LocalClient, query: EventQuery) -> Option<Stored> {
-    let mut stream = client.history(query, Some(ANSWER_TIME)).ok()?;
+    let mut stream = client.history(query, Some(late::ANSWER)).ok()?;
     loop {
-        match stream.next(Wait::For(ANSWER_TIME)).ok()?? {
+        match stream.next(Wait::For(late::ANSWER)).ok()?? {
             Delivery::Event(stored) => return Some(stored),
             Delivery::Gap { .. } => {}
             Delivery::End => return None,

@@ -130,23 +130,22 @@ pub(super) fn of_file(role: Role, file: &Path) -> Vec<Finding> {
     let (remarks, loaded) = review(role, file, &Environment::current());
     let mut findings: Vec<Finding> = remarks.into_iter().map(Finding::from).collect();
     if let Some(loaded) = &loaded {
-        findings.extend(of_node(role, file, loaded));
-        findings.extend(of_sockets(role, file, loaded));
-        findings.extend(of_user(role, file, loaded));
-        findings.extend(of_permissions(role, file, loaded));
-        findings.extend(of_logs(role, file, loaded));
+        let places = Opts::places(role, file, &Environment::current());
+        findings.extend(of_node(role, loaded, &places));
+        findings.extend(of_sockets(role, loaded, &places));
+        findings.extend(of_user(loaded, &places));
+        findings.extend(of_permissions(loaded, &places));
+        findings.extend(of_logs(role, loaded, &places));
         findings.extend(of_reactor(role, loaded));
         findings.extend(of_outlets(role, loaded));
-        let places = Opts::places(role, file, &Environment::current());
         findings.extend(site::findings(role, loaded, &places));
     }
     findings
 }
 
 /// What keeps Brine's own node from starting with these options: each that cannot be used.
-fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
+fn of_node(role: Role, loaded: &Loaded, places: &[Place]) -> Vec<Finding> {
     let environment = Environment::current();
-    let places = Opts::places(role, file, &environment);
     let (mut opts, brine) = (loaded.opts.clone(), &loaded.brine);
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -166,7 +165,7 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
             _ => "",
         }
         .to_owned();
-        let place = place_of(&option, &places);
+        let place = place_of(&option, places);
         let node = match role {
             Role::Minion => "minion",
             Role::Master | Role::Client => "master",
@@ -190,22 +189,21 @@ fn of_node(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// Sockets of the bus that cannot be there: paths that are too long for Linux, ports that are none.
-fn of_sockets(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+fn of_sockets(role: Role, loaded: &Loaded, places: &[Place]) -> Option<Finding> {
     let node = match role {
         // What is wrong with the id or hash_type is said already.
         Role::Minion => bus_location::own_minion(&loaded.opts).ok()?,
         Role::Master | Role::Client => Node::Master,
     };
-    let places = Opts::places(role, file, &Environment::current());
     let Err(error) = bus_location::address(&loaded.opts, &node, None) else {
-        return moved_sockets(loaded, &places);
+        return moved_sockets(loaded, places);
     };
     let option = match error.downcast_ref() {
         Some(BusAddressError::Port { option, .. }) => option,
         _ => "sock_dir",
     };
     let remedy = "correct the option: neither Brine nor Salt starts with it";
-    let finding = Finding::error("wrong-value", place_of(option, &places));
+    let finding = Finding::error("wrong-value", place_of(option, places));
     Some(finding.says(crate::show::one_line(&error), remedy))
 }
 
@@ -228,20 +226,18 @@ fn place_of(option: &str, places: &[Place]) -> String {
 }
 
 /// A user that this machine does not have.
-fn of_user(role: Role, file: &Path, loaded: &Loaded) -> Option<Finding> {
+fn of_user(loaded: &Loaded, places: &[Place]) -> Option<Finding> {
     let error = account::configured_user(&loaded.opts).err()?;
-    let places = Opts::places(role, file, &Environment::current());
     let remedy =
         "create the user or correct the option: on this machine Brine does not start with it";
-    let finding = Finding::error(UNKNOWN_USER, place_of("user", &places));
+    let finding = Finding::error(UNKNOWN_USER, place_of("user", places));
     Some(finding.says(crate::show::one_line(&error), remedy))
 }
 
 /// A mistake in the list of permissions, with which no bus starts, or what is odd about it.
-fn of_permissions(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
+fn of_permissions(loaded: &Loaded, places: &[Place]) -> Vec<Finding> {
     let rules = loaded.brine.acl.as_ref().map(|acl| &acl.0);
-    let places = Opts::places(role, file, &Environment::current());
-    let place = place_of("brine: acl", &places);
+    let place = place_of("brine: acl", places);
     // The same mistakes whoever reads it.
     match Acl::parse(rules, 0) {
         Err(error) => {
@@ -260,16 +256,15 @@ fn of_permissions(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// Where logs would go, which leads nowhere.
-fn of_logs(role: Role, file: &Path, loaded: &Loaded) -> Vec<Finding> {
+fn of_logs(role: Role, loaded: &Loaded, places: &[Place]) -> Vec<Finding> {
     let options: &[&str] = match role {
         Role::Minion => &["log_file"],
         Role::Master | Role::Client => &["log_file", "api_logfile"],
     };
-    let places = Opts::places(role, file, &Environment::current());
     let found = options.iter().filter_map(|option| {
         let text = loaded.opts.text(option).ok()?;
         let error = SyslogAddress::parse(text)?.err()?;
-        let place = place_of(option, &places);
+        let place = place_of(option, places);
         let remedy = "correct the option: Brine does not start with it";
         Some(Finding::error("wrong-value", place).says(error.to_string(), remedy))
     });

@@ -4,7 +4,6 @@
 //! accepted.
 
 use brine_node::minion::{MasterType, MinionOptions, Standing};
-use brine_wire::Value;
 
 use super::Site;
 use crate::bus_location::NodeKind;
@@ -15,13 +14,10 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     if site.kind != NodeKind::Minion || site.is_bus_alone() {
         return Vec::new();
     }
-    let text = |name| {
-        let value = site.part("minion").and_then(|minion| minion.get(name));
-        value.and_then(Value::as_str)
-    };
-    let since = text("key_since").and_then(clock::stamp);
-    let since = since.map(clock::local_text);
-    let finding = match text("key").and_then(Standing::named) {
+    let minion = site.part("minion");
+    let since = minion.and_then(|minion| minion.get("key_since")?.as_str());
+    let since = since.and_then(clock::stamp).map(clock::local_text);
+    let finding = match site.standing() {
         Some(standing) => finding(site, standing, since.as_deref()),
         None => has_masters(site).then(|| unknown(site)),
     };

@@ -187,12 +187,8 @@ fn of_master(site: &Site, folder: &Path, findings: &mut Vec<Finding>) {
     let path = folder.join("minion_master.pub");
     let finger = site.option("master_finger").unwrap_or_default();
     // Where the minion knows what its masters have against its key, that is said of them.
-    let standing = site
-        .part("minion")
-        .and_then(|minion| minion.get("key")?.as_str());
-    let is_refused = standing
-        .and_then(Standing::named)
-        .is_some_and(|standing| standing != Standing::Good);
+    let standing = site.standing();
+    let is_refused = standing.is_some_and(|standing| standing != Standing::Good);
     if site.is_running && !is_refused && !path.exists() {
         findings.push(Finding::warning("never-signed-in", path.display()).says(
             "the minion has no key of a master: it has not signed in yet",

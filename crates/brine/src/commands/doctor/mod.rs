@@ -30,17 +30,16 @@ use brine_bus::client::local::LocalError;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::front;
 use brine_config::Severity;
+use brine_node::minion::Standing;
 use brine_wire::{Map, Value};
 
 use super::bench::listener;
 use super::check;
 use super::findings::{Finding, ShowArgs};
+use super::late;
 use super::local_events;
 use crate::access;
 use crate::bus_location::{BusArgs, BusLocation, NodeKind};
-
-/// How long a bus may take to answer.
-const ANSWER: Duration = Duration::from_secs(3);
 
 /// The arguments of `brine doctor`.
 #[derive(Debug, clap::Args)]
@@ -184,10 +183,10 @@ impl Site {
     fn look(location: BusLocation, kind: NodeKind) -> Self {
         let endpoint = location.address.publish();
         let is_left = is_left(&location);
-        let mut bus_pid = listener(endpoint);
-        if is_left {
-            bus_pid = listener(location.address.pull());
-        }
+        let bus_pid = listener(match is_left {
+            true => location.address.pull(),
+            false => endpoint,
+        });
         let mut is_refused = false;
         let is_running = match endpoint {
             Endpoint::Path(path) => {
@@ -210,7 +209,10 @@ impl Site {
             is_running,
             is_refused,
         };
-        match site.client().map(|mut client| client.status(Some(ANSWER))) {
+        match site
+            .client()
+            .map(|mut client| client.status(Some(late::ANSWER)))
+        {
             Some(Ok(Value::Map(status))) => site.status = Some(status),
             Some(Err(LocalError::TimedOut { .. })) => site.is_silent = true,
             _ => {}
@@ -230,6 +232,12 @@ impl Site {
     fn client(&self) -> Option<LocalClient> {
         let address = self.location.local_address();
         local_events::connect(address.filter(|_| !self.is_silent)).unwrap_or_default()
+    }
+
+    /// What the running minion last heard of its key from its masters, if that is known.
+    fn standing(&self) -> Option<Standing> {
+        let key = self.part("minion")?.get("key")?.as_str()?;
+        Standing::named(key)
     }
 
     /// A part of the status.

@@ -12,6 +12,7 @@ use brine_wire::Value;
 
 use super::{Site, proc};
 use crate::commands::findings::Finding;
+use crate::commands::late;
 
 pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -134,7 +135,7 @@ fn not_permitted(site: &Site) -> Finding {
 
 /// The kernel accepts connections, but the server answers nothing.
 fn silent(site: &Site) -> Finding {
-    let seconds = super::ANSWER.as_secs();
+    let seconds = late::ANSWER.as_secs();
     let local = site.location.local_address();
     let (kind, place, server, effect, program) = match (site.silent_attach, local) {
         (Some(pid), Some(local)) => (

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use brine_bus::address::Endpoint;
 use brine_bus::client::local::blocking::{FireStream, LocalClient};
 use brine_bus::client::local::{Acknowledge, Fired, LocalError};
 use brine_bus::client::{PublisherConfig, Wait};
@@ -51,10 +52,7 @@ impl Acknowledged {
         let mut client = LocalClient::new(address, config);
         match client.connect(Some(timeout)) {
             Err(error) if error.is_absent() && prints => {
-                return Err(match bus_location::salts_own(location) {
-                    Some(salts) => anyhow::Error::msg(salts),
-                    None => error.into(),
-                });
+                return Err(bus_location::salts_own(location).unwrap_or_else(|| error.into()));
             }
             connected => connected?,
         }
@@ -135,18 +133,14 @@ impl AcknowledgedLines {
             return Ok(Some(fired));
         }
         if self.stream.in_flight() > 0 && !std::mem::replace(&mut self.is_late, true) {
-            let limit = ANSWER_TIME.as_secs();
-            let unanswered = late::unanswered(&self.socket);
-            show::complain(&format_args!(
-                "waiting: {unanswered}; giving up after {limit} s"
-            ));
+            show::complain(&late::waiting(&self.socket, Some(ANSWER_TIME)));
         }
         let answer = self.stream.next(Wait::For(ANSWER_TIME))?;
         if answer.is_none() && self.stream.in_flight() > 0 {
+            let endpoint = Endpoint::Path(self.socket.clone());
             bail!(
-                "the bus at {} did not answer in time: it is stopped, hung or overloaded; brine doctor says which. {} sent \
-                 without an answer: they may or may not be on the bus",
-                self.socket.display(),
+                "{}. {} sent without an answer: they may or may not be on the bus",
+                LocalError::TimedOut { endpoint },
                 counted(self.stream.in_flight(), "event")
             );
         }
