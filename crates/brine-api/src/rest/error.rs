@@ -141,7 +141,7 @@ impl From<ApiError> for RestError {
         match error {
             ApiError::BodyTooLarge { limit } => Self::BodyTooLarge { limit },
             ApiError::BodyTimeout => Self::BodyTimeout,
-            // Nobody knows when one of them ends.
+            // It is not known when another body will have been read.
             ApiError::TooMany => Self::TooMany {
                 wait: Duration::from_secs(1),
             },

@@ -122,8 +122,7 @@ pub trait Operator: Send + Sync {
     /// Checks a login and makes a token of Salt's.
     fn log_in(&self, login: Login, from: IpAddr) -> Pending<'_, Result<Token, OperatorError>>;
 
-    /// The token of Salt's of a text, if it is valid now. An error says that this cannot be told now, and nothing about the
-    /// token.
+    /// Salt's token with this text, if it is valid now. After an error the token may or may not be valid.
     fn token<'a>(&'a self, text: &'a str) -> Pending<'a, Result<Option<Token>, OperatorError>>;
 
     /// Removes a token of Salt's.

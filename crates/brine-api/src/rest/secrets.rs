@@ -75,7 +75,7 @@ impl<'s> Finder<'s> {
             return true;
         };
         self.left = left;
-        // Whoever cannot be told to be none may be one.
+        // If the store cannot be read, it may be a token.
         self.state.sessions.has(token)
             || !matches!(self.state.operator.token(token).await, Ok(None))
     }
