@@ -206,6 +206,13 @@ impl Bus {
         self.running.as_ref().unwrap().pid()
     }
 
+    /// Stops it, so that it hangs until the process returned is sent SIGCONT.
+    pub(crate) fn hang(&self) -> Pid {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        pid
+    }
+
     pub(crate) fn sock_dir(&self) -> String {
         self.path("s")
     }

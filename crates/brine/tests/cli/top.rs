@@ -299,8 +299,7 @@ fn a_bus_that_hangs_is_not_shown_as_live() {
     let top = brine(&["top", "--sock-dir", &bus.sock_dir()]);
     let mut top = OnTerminal::start(&top, (160, 24));
     top.shows_text("live");
-    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    let pid = bus.hang();
     top.shows("which process hangs", |screen| {
         screen.contains("not answering for ")
             && screen.contains(&format!("(pid {pid}, which is stopped: kill -CONT {pid}"))

@@ -330,8 +330,7 @@ fn a_watch_for_some_time_fails_if_there_never_was_a_bus() {
 #[test]
 fn a_bus_that_hangs_is_told_from_one_without_events() {
     let bus = Bus::start();
-    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    let pid = bus.hang();
     let watch = bus.run(&["watch", "-t", "1"]);
     let status = bus.run(&["status"]);
     let doctor = bus.run(&["doctor"]);
@@ -370,8 +369,7 @@ fn who_waits_for_a_bus_that_hangs_is_told_what_for() {
     let history = bus.path("h");
     bus.begin(&["--history", &history]);
     bus.send("a/b", "{}");
-    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    let pid = bus.hang();
     let end = format!(
         "(pid {pid}, which is stopped: kill -CONT {pid} lets it go on) has taken the connection"
     );
@@ -408,8 +406,7 @@ fn a_bus_that_hangs_is_given_up_and_what_is_on_disk_is_shown() {
     bus.begin(&["--history", &history]);
     bus.send("a/b", "{}");
     assert_eq!(bus.run(&["send", "--ack", "a/c"]).code, Some(0));
-    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    let pid = bus.hang();
     let run = |words: &[&str]| run(&mut brine(words), "");
     let sock_dir = bus.sock_dir();
     let history = run(&[
@@ -483,8 +480,7 @@ fn a_bus_that_hangs_while_it_is_watched_is_told_from_a_quiet_one() {
     let mut watch = bus.listener(&["watch", "-o", "tags"]);
     bus.send("a/b", "{}");
     watch.prints("a/b");
-    let pid = Pid::from_raw(i32::try_from(bus.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    let pid = bus.hang();
     let said = watch.says("has said nothing for");
     assert!(
         said.contains(&format!("(pid {pid}, which is stopped: ")),
