@@ -235,8 +235,7 @@ fn print_store(mut reader: HistoryReader, out: &mut Out) -> anyhow::Result<()> {
 /// The status of a running bus.
 struct Running {
     status: Map,
-    /// The oldest and the newest event that this user may read.
-    window: Option<(Stored, Stored)>,
+    client: LocalClient,
 }
 
 impl Running {
@@ -251,6 +250,11 @@ impl Running {
             Err(LocalError::TimedOut { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+        Ok(Some(Self { status, client }))
+    }
+
+    /// The oldest and the newest event that this user may read. The bus counts these two as read, as anybody's.
+    fn window(&self) -> Option<(Stored, Stored)> {
         let oldest = EventQuery {
             limit: Some(1),
             ..EventQuery::default()
@@ -259,11 +263,7 @@ impl Running {
             last: Some(1),
             ..EventQuery::default()
         };
-        let window = match (only(&client, oldest), only(&client, newest)) {
-            (Some(oldest), Some(newest)) => Some((oldest, newest)),
-            _ => None,
-        };
-        Ok(Some(Self { status, window }))
+        only(&self.client, oldest).zip(only(&self.client, newest))
     }
 
     fn print_bus(&self, location: &BusLocation, is_stopped: bool, out: &mut Out) -> io::Result<()> {
@@ -324,7 +324,7 @@ impl Running {
 
     /// What can be read again, for who cannot look into the store.
     fn print_history(&self, out: &mut Out) -> io::Result<()> {
-        match &self.window {
+        match self.window() {
             Some((oldest, newest)) => say(
                 out,
                 &format!(
