@@ -93,18 +93,7 @@ pub(crate) fn start(
         instance: super::new_log_id()?.0,
         secret: options.secret.clone(),
     };
-    let (handle, connected) = (master.clone(), master.clone());
-    let (control, peers) = Control::new(
-        control,
-        Arc::new(move |from, job| {
-            let handle = handle.clone();
-            Box::pin(async move { handle.publish_for_peer(from, job).await })
-        }),
-        Arc::new(move || {
-            let connected = connected.connected();
-            connected.iter().map(ToString::to_string).collect()
-        }),
-    );
+    let (control, peers) = messages(control, master);
     master.join(Arc::new(OtherMasters(peers.clone())));
     let closing = watch::Sender::new(false);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -138,6 +127,25 @@ pub(crate) fn start(
             peers,
         },
     }))
+}
+
+/// The messages between masters: jobs of others, which this master publishes to its minions, and which minions it has.
+fn messages(
+    options: ControlOptions,
+    master: &MasterHandle,
+) -> (Control, brine_bridge::nats::Peers) {
+    let (handle, connected) = (master.clone(), master.clone());
+    Control::new(
+        options,
+        Arc::new(move |from, job| {
+            let handle = handle.clone();
+            Box::pin(async move { handle.publish_for_peer(from, job).await })
+        }),
+        Arc::new(move || {
+            let connected = connected.connected();
+            connected.iter().map(ToString::to_string).collect()
+        }),
+    )
 }
 
 impl Drop for RunningCluster {
