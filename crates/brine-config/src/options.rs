@@ -431,6 +431,12 @@ mod tests {
                 include_str!("sinks/databases.rs"),
             ),
             (
+                "sinks: file, webhook, otlp",
+                "sinks.md",
+                "",
+                include_str!("sinks/others.rs"),
+            ),
+            (
                 "sinks: NATS, and cluster",
                 "cluster.md",
                 "",

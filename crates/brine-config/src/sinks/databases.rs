@@ -48,11 +48,11 @@ pub struct DatabaseOptions {
 /// Whether a connection is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DatabaseTls {
-    /// `off`, `prefer`, `require` or `verify`; `None` if nothing is said.
+    /// `tls: MODE` is `off`, `prefer`, `require` or `verify`; `None` where no mode is given.
     pub mode: Option<&'static str>,
     /// `ca`: a file of certificates, one of which must have signed the server's.
     pub ca: Option<PathBuf>,
-    /// `cert` and `key`: our own.
+    /// `cert` and `key`: the client's own certificate and key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 

@@ -19,17 +19,17 @@ impl std::fmt::Debug for Secret {
 /// Lines in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSinkOptions {
-    /// `path`.
+    /// `path`: the file, absolute.
     pub path: PathBuf,
-    /// `rotate_bytes`: it is set aside when it is so large.
+    /// `rotate_bytes`: a file that has reached this size is renamed, and a new one begun.
     pub rotate_bytes: Option<u64>,
-    /// `rotate_after`: it is set aside when it is so old.
+    /// `rotate_after`: the same for a file of this age.
     pub rotate_after: Option<Duration>,
-    /// `keep`: how many files that were set aside are kept.
+    /// `keep`: how many renamed files are kept; all if it is not given.
     pub keep: Option<usize>,
-    /// `compress`: what is set aside is compressed.
+    /// `compress`: renamed files are compressed with gzip.
     pub compress: bool,
-    /// `sync`: each batch is on the disk before it counts.
+    /// `sync`: the position is saved only once a batch is on disk.
     pub sync: bool,
 }
 
@@ -78,15 +78,15 @@ impl FileSinkOptions {
 /// How events get to an HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSinkOptions {
-    /// `url`.
+    /// `url`: where requests go.
     pub url: String,
-    /// `headers`: further ones.
+    /// `headers`: more headers for each request.
     pub headers: Vec<(String, Secret)>,
-    /// `timeout`: how long an answer may take, in seconds.
+    /// `timeout`: how long an answer may take, in seconds; 30 by default.
     pub timeout: Duration,
     /// `ca`: a file of certificates, one of which must have signed the server's; those of the system without it.
     pub ca: Option<PathBuf>,
-    /// `cert` and `key`: our own.
+    /// `cert` and `key`: the client's own certificate and key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -97,7 +97,7 @@ pub struct WebhookOptions {
     pub http: HttpSinkOptions,
     /// `secret`: what bodies are signed with.
     pub secret: Option<Secret>,
-    /// `form: lines`: one object per line, not a list.
+    /// `form: lines`: a body has one object per line, not a list.
     pub is_lines: bool,
 }
 
@@ -106,7 +106,7 @@ pub struct WebhookOptions {
 pub struct OtlpOptions {
     /// Where.
     pub http: HttpSinkOptions,
-    /// `service`: what `service.name` says.
+    /// `service`: the `service.name` of the log records; `salt` by default.
     pub service: String,
 }
 
