@@ -2,12 +2,12 @@
 //! widths.
 
 use minijinja::value::{Kwargs, Value};
-use minijinja::{Error, value::from_args};
+use minijinja::{Error, State, value::from_args};
 
-use super::values::{invalid, text};
+use super::values::{invalid, pay_for, text};
 
 /// `'{} {name} {0[key]}'.format(…)`.
-pub(super) fn braces(format: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn braces(state: &State<'_, '_>, format: &str, args: &[Value]) -> Result<Value, Error> {
     let (positional, named): (minijinja::value::Rest<Value>, Kwargs) = from_args(args)?;
     let mut out = String::with_capacity(format.len());
     let mut next = 0;
@@ -47,7 +47,9 @@ pub(super) fn braces(format: &str, args: &[Value]) -> Result<Value, Error> {
                 "the format {format:?} has no argument for {{{field}}}"
             ))
         })?;
-        out.push_str(&specified(&text(&follow(value, path)?)?, specification)?);
+        let field = specified(&text(&follow(value, path)?)?, specification)?;
+        pay_for(state, out.len() + field.len())?;
+        out.push_str(&field);
         rest = behind;
     }
     out.push_str(rest);

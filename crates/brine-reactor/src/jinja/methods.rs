@@ -5,17 +5,17 @@ use std::sync::Arc;
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 
-use super::values::{Dict, List, address, insertable, invalid, text};
+use super::values::{Dict, List, address, insertable, invalid, pay_for, text};
 
 /// A method of a value that the engine has none for: text, mostly.
 pub(super) fn of_other(
-    _state: &mut State<'_, '_>,
+    state: &mut State<'_, '_>,
     value: &Value,
     method: &str,
     args: &[Value],
 ) -> Result<Value, Error> {
     if let Some(own) = value.as_str() {
-        return of_text(own, method, args);
+        return of_text(state, own, method, args);
     }
     // The engine's own collections come from filters: they are copied, so that nothing seems to change what it cannot.
     match value.kind() {
@@ -203,7 +203,7 @@ pub(super) fn of_dict(dict: &Arc<Dict>, method: &str, args: &[Value]) -> Result<
 }
 
 /// A method of a text.
-fn of_text(own: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+fn of_text(state: &State<'_, '_>, own: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(answer) = question(own, method, args)? {
         return Ok(answer);
     }
@@ -235,19 +235,25 @@ fn of_text(own: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         }
         "replace" => {
             let (from, to, count): (&str, &str, Option<usize>) = from_args(args)?;
-            Value::from(match count {
-                Some(count) => own.replacen(from, to, count),
-                None => own.replace(from, to),
-            })
+            let count = own.matches(from).count().min(count.unwrap_or(usize::MAX));
+            pay_for(
+                state,
+                own.len().saturating_add(count.saturating_mul(to.len())),
+            )?;
+            Value::from(own.replacen(from, to, count))
         }
         "join" => {
             let (items,): (&Value,) = from_args(args)?;
-            let items: Result<Vec<_>, Error> = items
-                .try_iter()?
-                .checked()
-                .map(|item| text(&item?))
-                .collect();
-            Value::from(items?.join(own))
+            let mut joined = String::new();
+            for (nth, item) in items.try_iter()?.checked().enumerate() {
+                let item = text(&item?)?;
+                pay_for(state, joined.len() + own.len() + item.len())?;
+                if nth > 0 {
+                    joined.push_str(own);
+                }
+                joined.push_str(&item);
+            }
+            Value::from(joined)
         }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -258,7 +264,7 @@ fn of_text(own: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             Value::from(own.strip_suffix(suffix).unwrap_or(own))
         }
         "zfill" | "ljust" | "rjust" | "center" => padded(own, method, args)?,
-        "format" => super::format::braces(own, args)?,
+        "format" => super::format::braces(state, own, args)?,
         _ => {
             return Err(Error::new(
                 ErrorKind::UnknownMethod,

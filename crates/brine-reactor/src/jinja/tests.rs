@@ -312,3 +312,27 @@ fn values_that_lie_deep_in_each_other_do_not_end_the_process() {
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
     thread.spawn(run).unwrap().join().unwrap();
 }
+
+/// Each of these would take a gigabyte and more. The engine counts only text that is there already.
+#[test]
+fn text_that_a_template_cannot_pay_for_is_not_made() {
+    for made in [
+        "(l.replace('x', l))",
+        "(l.replace('', l))",
+        "(l.join('y' * 100000))",
+        "(', '.join([l] * 1000))",
+        "(('{0}' * 1000).format(l))",
+        "([l] * 1000)",
+        "([[l] * 1000] | json)",
+    ] {
+        let template = format!("{{% set l = 'x' * 1000000 %}}{{{{ {made} }}}}");
+        let error = rendered(&template).expect_err(made).message;
+        assert!(
+            error.contains("steps") || error.contains("bytes of text"),
+            "{made}: {error}"
+        );
+    }
+    let template =
+        "{{ 'a-b-c'.replace('-', '+', 1) }} {{ 'ab'.replace('', '.') }} {{ '-'.join([1, 'b']) }}";
+    assert_eq!(rendered(template).unwrap(), "a+b-c .a.b. 1-b");
+}

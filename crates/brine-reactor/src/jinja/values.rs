@@ -11,7 +11,7 @@ use brine_wire::{Map, Value as Data, python_text};
 use minijinja::value::{DynObject, Enumerator, Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
-use super::methods;
+use super::{FUEL, methods};
 
 /// How deep collections may be nested.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -20,19 +20,50 @@ pub(super) const MAX_ITEMS: usize = 100_000;
 /// How many items are walked through at once: a list may hold another one twice, and that one another one twice.
 const MAX_WALK: usize = 1_000_000;
 
+/// How much text is copied at once, in bytes: a list may hold the same text many times. It is what the steps of a whole
+/// template pay for.
+const MAX_TEXT: usize = FUEL as usize * BYTES_PER_STEP;
+/// How many bytes of text the engine lets a template make for one step.
+const BYTES_PER_STEP: usize = 64;
+
 /// How far a walk through collections has come.
-struct Walk(usize);
+#[derive(Default)]
+struct Walk {
+    items: usize,
+    text: usize,
+}
 
 impl Walk {
     fn step(&mut self, depth: usize) -> Result<(), Error> {
-        self.0 += 1;
+        self.items += 1;
         if depth > MAX_DEPTH {
             return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
         }
-        if self.0 > MAX_WALK {
+        if self.items > MAX_WALK {
             return Err(invalid(format!("more than {MAX_WALK} items in each other")));
         }
         Ok(())
+    }
+
+    /// Counts text that is about to be copied, in bytes.
+    fn copy(&mut self, text: usize) -> Result<(), Error> {
+        self.text = self.text.saturating_add(text);
+        match self.text <= MAX_TEXT {
+            true => Ok(()),
+            false => Err(invalid(format!(
+                "more than {MAX_TEXT} bytes of text in one value"
+            ))),
+        }
+    }
+}
+
+/// Refuses a text of so many bytes before it is made, if the template has too few steps left to pay for it. The engine
+/// charges only for a text that is there.
+pub(super) fn pay_for(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    let left = state.fuel_levels().map_or(u64::MAX, |(_, left)| left);
+    match (bytes / BYTES_PER_STEP) as u64 <= left {
+        true => Ok(()),
+        false => Err(Error::from(ErrorKind::OutOfFuel)),
     }
 }
 
@@ -172,7 +203,7 @@ pub(super) fn invalid(text: impl Into<String>) -> Error {
 
 /// A value that may be put into the collection at this address.
 pub(super) fn insertable(into: *const (), value: &Value) -> Result<Value, Error> {
-    if holds(value, into, 0, &mut Walk(0))? {
+    if holds(value, into, 0, &mut Walk::default())? {
         return Err(invalid("a list or mapping cannot be put into itself"));
     }
     Ok(value.clone())
@@ -312,7 +343,7 @@ pub(super) fn to_template(data: &Data) -> Value {
 
 /// A template's value, as data.
 pub(super) fn to_data(value: &Value) -> Result<Data, Error> {
-    convert(value, 0, &mut Walk(0))
+    convert(value, 0, &mut Walk::default())
 }
 
 fn convert(value: &Value, depth: usize, walk: &mut Walk) -> Result<Data, Error> {
@@ -327,7 +358,11 @@ fn convert(value: &Value, depth: usize, walk: &mut Walk) -> Result<Data, Error> 
         ValueKind::None => Data::Nil,
         ValueKind::Bool => Data::Bool(value.is_true()),
         ValueKind::Number => number(value),
-        ValueKind::Bytes => Data::Bin(value.as_bytes().unwrap_or_default().to_vec()),
+        ValueKind::Bytes => {
+            let bytes = value.as_bytes().unwrap_or_default();
+            walk.copy(bytes.len())?;
+            Data::Bin(bytes.to_vec())
+        }
         ValueKind::Seq | ValueKind::Iterable => {
             let mut items = Vec::new();
             for item in value.try_iter()?.checked() {
@@ -347,7 +382,10 @@ fn convert(value: &Value, depth: usize, walk: &mut Walk) -> Result<Data, Error> 
             }
             Data::Map(Map::from_pairs(pairs))
         }
-        _ => Data::Str(value.to_string()),
+        _ => {
+            walk.copy(value.as_str().map_or(0, str::len))?;
+            Data::Str(value.to_string())
+        }
     })
 }
 
