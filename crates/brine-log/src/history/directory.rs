@@ -70,7 +70,14 @@ impl HeldFiles {
         } in &self.0
         {
             let is_there = match fs::metadata(path) {
-                Ok(about) => (about.dev(), about.ino()) == (*device, *inode),
+                Ok(about) if (about.dev(), about.ino()) == (*device, *inode) => {
+                    // The engine writes the first page when it opens the store, and never takes it away.
+                    if about.len() == 0 && path.ends_with(STORE) {
+                        return Err(emptied(path));
+                    }
+                    true
+                }
+                Ok(_) => false,
                 // Only what is known to be gone counts: a name that cannot be looked up may come back.
                 Err(error) => !matches!(
                     error.kind(),
@@ -82,6 +89,30 @@ impl HeldFiles {
             }
         }
         Ok(())
+    }
+}
+
+fn emptied(store: &Path) -> StoreError {
+    StoreError::Damaged {
+        reason: format!("{} was emptied", store.display()),
+    }
+}
+
+/// Refuses a store's file without a byte in it beside commits that belong to it: the engine would take the file for a
+/// new store, and remove them. Without any it is a new store, as a start leaves it that ends at once; or what was there
+/// is lost, which the log should show.
+pub(crate) fn refuse_emptied(directory: &Path) -> Result<(), StoreError> {
+    let size = |file: &str| fs::metadata(directory.join(file)).map(|about| about.len());
+    match (size(STORE), size(WRITTEN_AHEAD)) {
+        (Ok(0), Ok(1..)) => Err(emptied(&store_file(directory))),
+        (Ok(0), _) => {
+            tracing::warn!(
+                directory = %directory.display(),
+                "history: events.db is empty; a new history begins. If there was one, put its backup in place"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::gap::GapReason;
 use crate::history::block::{BlockEvent, Decoder, Effort, Encoder};
-use crate::history::directory::{OwnDirectory, store_file};
+use crate::history::directory::{OwnDirectory, refuse_emptied, store_file};
 use crate::history::loader;
 use crate::history::maintenance::Maintenance;
 use crate::history::sqlite::{self, CommitSync, SqliteStore};
@@ -136,6 +136,7 @@ impl PreparedHistory {
     /// [`OpenError`].
     pub fn open(config: HistoryConfig) -> Result<Self, OpenError> {
         sqlite::refuse_others(&store_file(&config.directory))
+            .and_then(|()| refuse_emptied(&config.directory))
             .map_err(|error| in_directory(&config.directory, error))?;
         let directory = OwnDirectory::take(&config.directory, config.bus.as_deref())?;
         let sync = match config.sync {
@@ -265,26 +266,47 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
     let after_newest = newest.as_ref().map_or(1, |block| block.head.last.0 + 1);
     let mut batch = Batch::default();
     let (log, next) = match before {
+        None if newest.is_some() => {
+            return Err(StoreError::Damaged {
+                reason: "it has events, and not the log that they are of".to_owned(),
+            });
+        }
         None => (new_id()?, Seq(1)),
-        Some(state) if state.is_closed => (state.log, state.ceiling),
+        Some(state) if state.is_closed && after_newest <= state.ceiling.0 => {
+            (state.log, state.ceiling)
+        }
         Some(state) => {
-            let next = Seq(state.ceiling.0.max(after_newest));
+            let is_mixed = after_newest > state.ceiling.0;
+            let ceiling = match is_mixed {
+                // Nobody knows the ceiling of the process that stored the newest events.
+                true => after_newest + writer::RESERVED_NUMBERS,
+                false => state.ceiling.0,
+            };
             batch
                 .gaps
-                .extend((after_newest < next.0).then(|| RecordedGap {
+                .extend((after_newest < ceiling).then(|| RecordedGap {
                     first: Seq(after_newest),
-                    last: Seq(next.0 - 1),
+                    last: Seq(ceiling - 1),
                     at: now(),
                     reason: GapReason::UncleanShutdown,
                 }));
+            if is_mixed {
+                tracing::warn!(
+                    directory = %directory.display(),
+                    expected_to = state.ceiling.0 - 1,
+                    found_to = after_newest - 1,
+                    "history: it has events above the number at which it says that it ends: an events.db beside the \
+                     events.db-wal of another time, perhaps a backup; events may be damaged, see brine log verify"
+                );
+            }
             tracing::warn!(
                 directory = %directory.display(),
                 recovered_to = after_newest - 1,
-                next = next.0,
+                next = ceiling,
                 "history: the bus was not shut down cleanly; everything committed is there; the next event's number is \
                  above what readers may have seen, and the numbers in between are unused"
             );
-            (state.log, next)
+            (state.log, Seq(ceiling))
         }
     };
     seal_runs(store, &mut batch)?;

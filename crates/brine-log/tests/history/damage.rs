@@ -183,3 +183,52 @@ fn a_damaged_block_is_a_gap_and_the_rest_is_readable() {
     assert_eq!(bus.fire_durably("after", "x").0, 1501);
     bus.history.close();
 }
+
+/// A backup of one file beside the other of later: what the store says of itself is older than its events.
+#[test]
+fn no_number_is_used_twice_in_a_store_put_together_of_two_times() {
+    for closed in [1, 0] {
+        let directory = tempfile::tempdir().expect("a test's own files");
+        let bus = Bus::open(config(directory.path())).expect("a test's own files");
+        for tag in ["first", "second", "third"] {
+            bus.fire_durably(tag, "x");
+        }
+        bus.history.close();
+        let store = directory.path().join("events.db");
+        let store = rusqlite::Connection::open(store).expect("a test's own files");
+        store
+            .execute("UPDATE state SET ceiling = 2, closed = ?1", [closed])
+            .expect("a test's own files");
+        drop(store);
+        let bus = Bus::open(config(directory.path())).expect("a test's own files");
+        let next = bus.fire_durably("fourth", "x").0;
+        bus.history.close();
+        let found = read_directory(directory.path());
+        assert_eq!(tags(&found), ["first", "second", "third", "fourth"]);
+        assert_eq!(found.gaps, [(4..next, Some(GapReason::UncleanShutdown))]);
+    }
+}
+
+#[test]
+fn a_store_that_has_lost_its_first_bytes_is_not_taken_for_a_new_one() {
+    let (directory, left) = (
+        tempfile::tempdir().expect("a test's own files"),
+        tempfile::tempdir().expect("a test's own files"),
+    );
+    killed(directory.path(), left.path());
+    let emptied = left.path().join("events.db");
+    fs::write(&emptied, "").expect("a test's own files");
+    let written_ahead = || fs::read(left.path().join("events.db-wal")).expect("a test's own files");
+    let before = written_ahead();
+    let refused = Bus::open(config(left.path())).err().expect("an error");
+    assert!(
+        refused.to_string().contains("events.db was emptied"),
+        "{refused}"
+    );
+    assert_eq!(written_ahead(), before);
+    // A start that ended before it wrote anything leaves such a file, too.
+    fs::remove_file(left.path().join("events.db-wal")).expect("a test's own files");
+    let bus = Bus::open(config(left.path())).expect("a new store");
+    assert_eq!(bus.fire_durably("first", "x").0, 1);
+    bus.history.close();
+}

@@ -87,3 +87,23 @@ fn history_goes_on_when_a_directory_is_moved_back() {
     assert_eq!(found.events.first(), Some(&(1, "before".to_owned())));
     assert_eq!(found.events.last(), Some(&(after.0, "after".to_owned())));
 }
+
+/// As by a tool that copies log files and empties them.
+#[test]
+fn nothing_is_acknowledged_once_the_store_is_emptied() {
+    let directory = tempfile::tempdir().expect("a test's own files");
+    let bus = open(directory.path());
+    // The first commit is followed by a checkpoint, which would fill the file again.
+    bus.fire_durably("before", "x");
+    bus.fire_durably("before", "x");
+    fs::File::options()
+        .write(true)
+        .truncate(true)
+        .open(directory.path().join("events.db"))
+        .expect("a test's own files");
+    let lost = bus.fire("lost", "x", 1000);
+    wait(bus.history.durable(lost)).expect_err("what was before it is gone");
+    let trouble = bus.history.status().trouble.expect("trouble").to_string();
+    assert!(trouble.contains("events.db was emptied"), "{trouble}");
+    bus.history.close();
+}

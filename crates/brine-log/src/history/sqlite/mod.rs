@@ -144,6 +144,8 @@ impl BlockStore for SqliteStore {
         if self.unchecked_bytes < CHECKPOINT_BYTES {
             return Ok(());
         }
+        // A checkpoint would hide that the file was emptied.
+        self.held.check()?;
         self.unchecked_bytes = 0;
         let connection = &self.reader.connection;
         free_pages(connection, KEPT_FREE_PAGES)?;
