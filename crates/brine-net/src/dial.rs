@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
-use crate::listener::{Keepalive, prepare};
+use crate::listener::{Keepalive, set_options};
 
 /// Which addresses of a name to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) async fn dial(
         }
         match connect(address, source).await {
             Ok(stream) => {
-                prepare(&stream, keepalive)?;
+                set_options(&stream, keepalive)?;
                 return Ok(stream);
             }
             Err(error) => last = error,

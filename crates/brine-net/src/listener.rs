@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,10 @@ impl Listener {
         let giver = turns.clone();
         let _giving = AbortOnDropHandle::new(tokio::spawn(async move { giver.give().await }));
         tokio::pin!(shutdown);
+        // Linux gives accepted connections the options of the socket that listens.
+        if let Err(err) = set_options(&self.tcp, self.keepalive) {
+            tracing::warn!(%err, "cannot set a port's options: dead peers are noticed late");
+        }
         loop {
             let (stream, peer) = tokio::select! {
                 accepted = self.accept() => accepted,
@@ -134,12 +139,7 @@ impl Listener {
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.tcp.accept().await {
-                Ok((stream, peer)) => match prepare(&stream, self.keepalive) {
-                    Ok(()) => return (stream, peer),
-                    Err(err) => {
-                        tracing::debug!(%peer, %err, "a connection was closed before it was set up")
-                    }
-                },
+                Ok(accepted) => return accepted,
                 Err(err) => {
                     tracing::warn!(%err, "cannot accept connections; retrying");
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -177,9 +177,10 @@ pub(crate) async fn open(
     Ok((halves, slot))
 }
 
-/// Sets the options of a connection's socket.
-pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Keepalive>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+/// Sets the options of a connection's socket, or of one that listens for connections.
+pub(crate) fn set_options(socket: &impl AsFd, keepalive: Option<Keepalive>) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
     let Some(keepalive) = keepalive else {
         return Ok(());
     };
@@ -190,5 +191,28 @@ pub(crate) fn prepare(stream: &TcpStream, keepalive: Option<Keepalive>) -> io::R
     if let Some(count) = keepalive.count {
         options = options.with_retries(count);
     }
-    SockRef::from(stream).set_tcp_keepalive(&options)
+    socket.set_tcp_keepalive(&options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_have_the_options_of_their_port() {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        set_options(&tcp, Some(Keepalive::MASTER)).unwrap();
+        let peer = TcpStream::connect(tcp.local_addr().unwrap());
+        let (accepted, _peer) = tokio::join!(tcp.accept(), peer);
+        let (stream, _) = accepted.unwrap();
+        let options = SockRef::from(&stream);
+        assert!(options.tcp_nodelay().unwrap() && options.keepalive().unwrap());
+        let times = (
+            options.tcp_keepalive_time(),
+            options.tcp_keepalive_interval(),
+        );
+        assert_eq!(times.0.unwrap(), Duration::from_secs(1));
+        assert_eq!(times.1.unwrap(), Duration::from_secs(15));
+        assert_eq!(options.tcp_keepalive_retries().unwrap(), 3);
+    }
 }
