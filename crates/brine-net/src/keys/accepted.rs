@@ -80,15 +80,29 @@ pub struct AcceptedKeys {
     known: Mutex<Known>,
 }
 
+/// The states other than accepted in which an id may have a key that counts.
+const OTHERS: [KeyState; 2] = [KeyState::Rejected, KeyState::Pending];
+
 #[derive(Debug)]
 struct Known {
     /// Never more than accepted keys.
     keys: HashMap<MinionId, KnownKey>,
+    accepted: Watched,
+    /// The folders of [`OTHERS`].
+    others: Watched,
+}
+
+/// Folders whose changes are counted.
+#[derive(Debug)]
+struct Watched {
     /// `None` if the kernel reports no changes: then every request looks at a file.
     watch: Option<FolderWatch>,
-    /// How often the folder has changed.
+    /// How often they have changed.
     changes: u64,
 }
+
+/// When something was looked at, and how often its folder had changed then.
+type Looked = (Instant, u64);
 
 #[derive(Debug)]
 struct KnownKey {
@@ -96,22 +110,31 @@ struct KnownKey {
     version: Version,
     /// Whether the file has other names, or is a link to one.
     is_link: bool,
-    /// When the file was last looked at, and how often the folder had changed then.
-    looked: (Instant, u64),
+    /// When the file was last looked at.
+    looked: Looked,
+    /// When it was last seen that the id has no key in another state.
+    alone: Option<Looked>,
 }
 
 impl AcceptedKeys {
     /// The accepted keys of a store.
     #[must_use]
     pub fn new(store: KeyStore) -> Self {
-        let watch = FolderWatch::of(&store.folder(KeyState::Accepted));
+        let watched = |states: &[KeyState]| {
+            let folders = states.iter().map(|state| store.folder(*state));
+            Watched {
+                watch: FolderWatch::of(folders).ok(),
+                changes: 0,
+            }
+        };
+        let known = Known {
+            keys: HashMap::new(),
+            accepted: watched(&[KeyState::Accepted]),
+            others: watched(&OTHERS),
+        };
         Self {
             store,
-            known: Mutex::new(Known {
-                keys: HashMap::new(),
-                watch: watch.ok(),
-                changes: 0,
-            }),
+            known: Mutex::new(known),
         }
     }
 
@@ -136,6 +159,38 @@ impl AcceptedKeys {
             && self.get_like(id, Some(shown)).is_some_and(is_shown)
     }
 
+    /// Whether this is an id's accepted key now and the id has none that is rejected or pending, if that can be told without
+    /// reading a file.
+    pub(crate) fn holds_only(&self, id: &MinionId, shown: &PublicKey) -> bool {
+        // In this order: a key that is rejected is put there before it is taken from the accepted ones.
+        self.has_no_other(id) && self.holds(id, shown)
+    }
+
+    fn has_no_other(&self, id: &MinionId) -> bool {
+        let now = Instant::now();
+        let looked = {
+            let mut known = self.lock();
+            known.others.note_changes(now);
+            let Some(key) = known.keys.get(id) else {
+                return false;
+            };
+            if (key.alone).is_some_and(|looked| known.others.is_current(looked, now, false)) {
+                return true;
+            }
+            (now, known.others.changes)
+        };
+        // A link that leads nowhere is a file, too: the kernel does not report what it leads to.
+        let is_missing = |state: &KeyState| {
+            let about = fs::symlink_metadata(self.store.path(*state, id));
+            about.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let is_alone = OTHERS.iter().all(is_missing);
+        if let Some(known) = self.lock().keys.get_mut(id) {
+            known.alone = is_alone.then_some(looked);
+        }
+        is_alone
+    }
+
     /// As [`Self::get`]; `shown` is a key that the file may hold and that need not be parsed again.
     pub(crate) fn get_like(
         &self,
@@ -145,11 +200,11 @@ impl AcceptedKeys {
         let now = Instant::now();
         let changes = {
             let mut known = self.lock();
-            known.note_changes(now);
+            known.accepted.note_changes(now);
             if let Some(key) = known.unchanged(id, now) {
                 return Some(key);
             }
-            known.changes
+            known.accepted.changes
         };
         let looked = (now, changes);
         let path = self.store.path(KeyState::Accepted, id);
@@ -175,6 +230,7 @@ impl AcceptedKeys {
             version,
             is_link,
             looked,
+            alone: None,
         };
         self.lock().keys.insert(id.clone(), known);
         Some(key)
@@ -186,6 +242,15 @@ impl AcceptedKeys {
 }
 
 impl Known {
+    /// The key of an id, if its file is as it was when it was looked at.
+    fn unchanged(&self, id: &MinionId, now: Instant) -> Option<Arc<AcceptedKey>> {
+        let known = self.keys.get(id)?;
+        let is_current = (self.accepted).is_current(known.looked, now, known.is_link);
+        is_current.then(|| known.key.clone())
+    }
+}
+
+impl Watched {
     fn note_changes(&mut self, now: Instant) {
         match (self.watch.as_mut()).map(|watch| watch.has_changed(now)) {
             Some(Ok(has_changed)) => self.changes += u64::from(has_changed),
@@ -194,34 +259,34 @@ impl Known {
         }
     }
 
-    /// The key of an id, if its file is as it was when it was looked at.
-    fn unchanged(&self, id: &MinionId, now: Instant) -> Option<Arc<AcceptedKey>> {
-        let (known, watch) = self.keys.get(id).zip(self.watch.as_ref())?;
-        let (at, changes) = known.looked;
-        let is_current = now.duration_since(at) < LOOK_AGAIN || (watch.sees_all && !known.is_link);
-        (is_current && changes == self.changes).then(|| known.key.clone())
+    /// Whether a file is as it was when it was looked at.
+    fn is_current(&self, (at, changes): Looked, now: Instant, is_link: bool) -> bool {
+        let Some(watch) = &self.watch else {
+            return false;
+        };
+        let is_reported = watch.sees_all && !is_link;
+        changes == self.changes && (is_reported || now.duration_since(at) < LOOK_AGAIN)
     }
 }
 
-/// What the kernel reports of a folder. It does so before a change has returned, so that who asks after it hears of it; and
+/// What the kernel reports of folders. It does so before a change has returned, so that who asks after it hears of it; and
 /// asking costs a fifth of a look at a file.
 #[derive(Debug)]
 struct FolderWatch {
     reports: OwnedFd,
-    folder: PathBuf,
-    /// Its device and inode.
-    identity: (u64, u64),
-    /// When that was last looked at.
+    /// Each with its device and inode.
+    folders: Vec<(PathBuf, (u64, u64))>,
+    /// When those were last looked at.
     looked: Instant,
-    /// Whether the kernel reports all changes in the folder.
+    /// Whether the kernel reports all changes in them.
     sees_all: bool,
 }
 
-/// The folder is gone, or is another's place by now.
+/// A folder is gone, or is another's place by now.
 struct WatchEnded;
 
 impl FolderWatch {
-    fn of(folder: &Path) -> io::Result<Self> {
+    fn of(folders: impl Iterator<Item = PathBuf>) -> io::Result<Self> {
         let reports = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let changes = WatchFlags::ATTRIB
             | WatchFlags::CREATE
@@ -230,26 +295,32 @@ impl FolderWatch {
             | WatchFlags::MOVE
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
-        // Before it is watched: if another takes its place meanwhile, that is noticed.
-        let identity = identity(folder)?;
-        inotify::add_watch(&reports, folder, changes | WatchFlags::ONLYDIR)?;
-        let kind = rustix::fs::statfs(folder)?.f_type;
+        let (mut watched, mut sees_all) = (Vec::new(), true);
+        for folder in folders {
+            // Before it is watched: if another takes its place meanwhile, that is noticed.
+            let identity = identity(&folder)?;
+            inotify::add_watch(&reports, &folder, changes | WatchFlags::ONLYDIR)?;
+            let kind = rustix::fs::statfs(&folder)?.f_type;
+            sees_all &= u64::try_from(kind).is_ok_and(|kind| OWN.contains(&kind));
+            watched.push((folder, identity));
+        }
         Ok(Self {
             reports,
-            folder: folder.to_owned(),
-            identity,
+            folders: watched,
             looked: Instant::now(),
-            sees_all: u64::try_from(kind).is_ok_and(|kind| OWN.contains(&kind)),
+            sees_all,
         })
     }
 
-    /// Whether something in the folder has changed since this was last asked.
+    /// Whether something in the folders has changed since this was last asked.
     fn has_changed(&mut self, now: Instant) -> Result<bool, WatchEnded> {
         if now.duration_since(self.looked) >= LOOK_AGAIN {
             self.looked = now;
-            match identity(&self.folder) {
-                Ok(identity) if identity == self.identity => {}
-                _ => return Err(WatchEnded),
+            let is_there = |(folder, own): &(PathBuf, _)| {
+                identity(folder).is_ok_and(|identity| identity == *own)
+            };
+            if !self.folders.iter().all(is_there) {
+                return Err(WatchEnded);
             }
         }
         const ENDED: ReadFlags = ReadFlags::DELETE_SELF
@@ -314,7 +385,7 @@ mod tests {
             assert_eq!(pem(), None);
         };
         change_all();
-        assert!(accepted.lock().watch.is_some());
+        assert!(accepted.lock().accepted.watch.is_some());
         // Another folder takes its place; from then on each request looks at the file.
         fs::write(&path, &pems[0]).unwrap();
         assert_eq!(pem().as_ref(), Some(&pems[0]));
@@ -322,7 +393,7 @@ mod tests {
         fs::rename(folder, root.path().join("old")).unwrap();
         fs::create_dir(folder).unwrap();
         change_all();
-        assert!(accepted.lock().watch.is_none());
+        assert!(accepted.lock().accepted.watch.is_none());
     }
 
     #[test]
@@ -350,6 +421,50 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_the_only_one_until_another_state_has_one() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let accepted = AcceptedKeys::new(store.clone());
+        let id = MinionId::parse("m1").unwrap();
+        let key = PrivateKey::generate(1024).unwrap().public().clone();
+        let path = |state| store.path(state, &id);
+        fs::write(path(KeyState::Accepted), key.pem()).unwrap();
+        let is_only = || {
+            let is_only = accepted.holds_only(&id, &key);
+            assert_eq!(accepted.holds_only(&id, &key), is_only);
+            is_only
+        };
+        assert!(!is_only(), "nobody has looked yet");
+        assert!(accepted.get(&id).is_some());
+        assert!(is_only());
+        for state in OTHERS {
+            fs::write(path(state), "anything").unwrap();
+            assert!(!is_only());
+            fs::remove_file(path(state)).unwrap();
+            assert!(is_only());
+            std::os::unix::fs::symlink("nowhere", path(state)).unwrap();
+            assert!(!is_only(), "a link may lead somewhere later");
+            fs::remove_file(path(state)).unwrap();
+            assert!(is_only());
+        }
+        // As `salt-key` rejects a key.
+        fs::rename(path(KeyState::Accepted), path(KeyState::Rejected)).unwrap();
+        assert!(!is_only());
+        fs::rename(path(KeyState::Rejected), path(KeyState::Accepted)).unwrap();
+        assert!(accepted.get(&id).is_some());
+        assert!(is_only());
+        assert!(accepted.lock().others.watch.is_some());
+        // Another folder takes a folder's place.
+        let pending = path(KeyState::Pending);
+        fs::rename(pending.parent().unwrap(), root.path().join("old")).unwrap();
+        assert!(is_only());
+        fs::create_dir(pending.parent().unwrap()).unwrap();
+        fs::write(&pending, "anything").unwrap();
+        assert!(!is_only());
+        assert!(accepted.lock().others.watch.is_none());
+    }
+
+    #[test]
     fn a_change_that_nobody_reports_is_seen_after_a_while() {
         let root = tempfile::tempdir().unwrap();
         let store = KeyStore::open(root.path().join("pki"), Compat::NEWEST).unwrap();
@@ -365,10 +480,10 @@ mod tests {
         // A folder above.
         fs::rename(root.path().join("pki"), root.path().join("old")).unwrap();
         let mut known = accepted.lock();
-        let looked = known.watch.as_ref().unwrap().looked;
-        known.note_changes(looked + LOOK_AGAIN / 2);
+        let looked = known.accepted.watch.as_ref().unwrap().looked;
+        known.accepted.note_changes(looked + LOOK_AGAIN / 2);
         assert!(known.unchanged(&id, looked).is_some());
-        known.note_changes(looked + LOOK_AGAIN);
+        known.accepted.note_changes(looked + LOOK_AGAIN);
         assert!(known.unchanged(&id, looked).is_none());
     }
 
@@ -388,7 +503,7 @@ mod tests {
         assert!(ids.iter().all(|id| accepted.get(id).is_some()));
         let mut known = accepted.lock();
         for sees_all in [true, false] {
-            known.watch.as_mut().unwrap().sees_all = sees_all;
+            known.accepted.watch.as_mut().unwrap().sees_all = sees_all;
             let is_unchanged = |id: &MinionId, after| {
                 let looked = known.keys[id].looked.0;
                 known.unchanged(id, looked + after).is_some()

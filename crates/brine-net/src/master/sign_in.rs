@@ -122,7 +122,10 @@ impl MasterChannel {
             }))
         };
         let look = || -> Result<_, StoreError> {
-            let stored = self.store.first(compare)?;
+            let stored = match self.accepted.holds_only(id, public) {
+                true => Some((KeyState::Accepted, StoredIs::Same)),
+                false => self.store.first(compare)?,
+            };
             let decision = decide(&Case {
                 stored,
                 full: self.is_full(occupancy),
