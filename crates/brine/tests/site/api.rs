@@ -399,7 +399,15 @@ fn permissions(api: &Api) {
         ),
         (
             r#""client": "local", "tgt": "*", "fun": ["test.ping", "cmd.run"], "arg": [[], ["id"]]"#,
-            0,
+            401,
+        ),
+        (
+            r#""client": "local_batch", "batch": "1", "tgt": "*", "fun": ["test.ping", "cmd.run"], "arg": [[], ["id"]]"#,
+            401,
+        ),
+        (
+            r#""client": "local", "tgt": "*", "fun": ["test.ping", "test.echo"], "arg": [[], ["x"]]"#,
+            200,
         ),
         (r#""client": "runner", "fun": "jobs.list_jobs""#, 200),
         (r#""client": "runner", "fun": "jobs.active""#, 401),
@@ -411,12 +419,7 @@ fn permissions(api: &Api) {
             api.post("", "/run", &format!("{{{command}, {credentials}}}")),
         ];
         for answer in by {
-            // Of several functions Salt lets one that is permitted be enough.
-            assert!(
-                code == 0 || answer.code == code,
-                "{command}: {}",
-                answer.text
-            );
+            assert_eq!(answer.code, code, "{command}: {}", answer.text);
         }
     }
 }

@@ -14,6 +14,7 @@ use brine_wire::python_text;
 use brine_wire::{Map, Value};
 
 use super::NotCallable;
+use crate::job_request::JobRequest;
 use crate::target::Patterns;
 
 /// A requested job.
@@ -68,6 +69,25 @@ pub(in crate::master) fn permits(
         }
         fun => fun.as_str().is_some_and(|fun| permitted(fun, wanted.arg)),
     }
+}
+
+/// Whether the entries permit each function of a job whatever its target selects: for a caller that cannot resolve
+/// targets. Entries for some minions count for nothing.
+#[must_use]
+pub fn permits_on_all(entries: &[Value], request: &JobRequest) -> bool {
+    let Ok(any) = MinionId::parse("any") else {
+        return false;
+    };
+    let minions = [any];
+    let wanted = Wanted {
+        fun: &request.fun,
+        arg: &request.arg,
+        minions: &minions,
+    };
+    permits(entries, &wanted, |target| match target {
+        "*" => minions.to_vec(),
+        _ => Vec::new(),
+    })
 }
 
 /// Whether entries of `external_auth` permit a function of a runner or wheel (`form`): `@runner` all of them,

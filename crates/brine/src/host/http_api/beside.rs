@@ -15,7 +15,7 @@ use brine_config::{Arguments, Opts};
 use brine_net::keys::store::KeyState;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
 use brine_node::jobs::JobCache;
-use brine_node::master::{Reservation, Reserved};
+use brine_node::master::{Reservation, Reserved, permits_on_all};
 use brine_node::{JobRequest, Published};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::{Jid, MinionId, field};
@@ -51,6 +51,8 @@ pub(crate) struct BesideMaster {
     gate: Gate,
     /// Where the master has its jobs, of which nobody may add to another user's.
     jobs: Jobs,
+    /// `external_auth`: what users may do, as far as the API must know it.
+    external_auth: Map,
     /// Denied keys, which `key.gen_accept` of a master of Salt does not see.
     denied_keys: PathBuf,
 }
@@ -93,6 +95,10 @@ impl BesideMaster {
             timeout: Duration::from_secs(u64::try_from(timeout).unwrap_or(300)),
             gate: Gate::default(),
             jobs: Jobs::of(opts)?,
+            external_auth: match opts.get("external_auth") {
+                Some(Value::Map(backends)) => backends.clone(),
+                _ => Map::new(),
+            },
             denied_keys: Path::new(opts.text("pki_dir")?).join(KeyState::Denied.folder()),
         })
     }
@@ -118,6 +124,32 @@ impl BesideMaster {
     ) -> Result<Published, OperatorError> {
         let published = async { client.publish(request).await.map_err(client_error) };
         self.checked(by, published).await
+    }
+
+    /// Refuses a job of several functions unless each is permitted: masters of Salt run all if one is permitted, and
+    /// then the others are run for somebody who may not run them. Only permissions for all minions count, since the
+    /// master alone knows which minions a target selects.
+    async fn refuse_what_one_permits(
+        &self,
+        request: &JobRequest,
+        by: &Credential,
+    ) -> Result<(), OperatorError> {
+        if request.fun.as_array().is_none_or(|funs| funs.len() <= 1) {
+            return Ok(());
+        }
+        let token = self.who(by).await?;
+        let entries = match &token.auth_list {
+            Some(entries) => entries.clone(),
+            None => {
+                let backend = self.external_auth.get(token.eauth.as_str());
+                let backend = backend.and_then(Value::as_map).cloned();
+                brine_auth::shown(&backend.unwrap_or_default(), &token.name, &token.groups)
+            }
+        };
+        match permits_on_all(&entries, request) {
+            true => Ok(()),
+            false => Err(OperatorError::NotPermitted(SEVERAL.to_owned())),
+        }
     }
 
     /// Has the master call a runner or wheel function for a caller.
@@ -167,18 +199,18 @@ impl BesideMaster {
         }
     }
 
-    /// The user of a credential that is valid.
-    async fn user(&self, by: &Credential) -> Result<String, OperatorError> {
+    /// Whose credential this is, if it is valid.
+    async fn who(&self, by: &Credential) -> Result<Token, OperatorError> {
         match by {
             Credential::Token(text) => {
-                let token = self.token(text).await?.map(|token| token.name);
+                let token = self.token(text).await?;
                 token.ok_or_else(|| OperatorError::NotAuthenticated(AUTHENTICATION.to_owned()))
             }
             Credential::Login { login, .. } => {
                 let known = async {
                     let token = self.make_token(login).await?;
                     self.forget(&token.token);
-                    Ok(token.name)
+                    Ok(token)
                 };
                 self.checked(by, known).await
             }
@@ -193,7 +225,7 @@ impl BesideMaster {
     ) -> Result<Option<Reservation<'_>>, OperatorError> {
         match jid {
             Some(jid) => {
-                let user = self.user(by).await?;
+                let user = self.who(by).await?.name;
                 self.jobs.reserve(jid, &user).map(Some)
             }
             None => Ok(None),
@@ -238,6 +270,7 @@ impl BesideMaster {
 
     async fn local(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let mut job = arguments::local(fields, self.client.timeouts)?;
+        self.refuse_what_one_permits(&job.request, by).await?;
         let reserved = self.reserve(job.request.jid.as_ref(), by).await?;
         prove(&mut job.request.kwargs, by);
         let mut client = self.open().await?;
@@ -259,9 +292,10 @@ impl BesideMaster {
     async fn local_batch(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let size = arguments::batch_size(fields)?;
         let mut job = arguments::local(fields, self.client.timeouts)?;
+        self.refuse_what_one_permits(&job.request, by).await?;
         let _reserved = self.reserve(job.request.jid.as_ref(), by).await?;
         // Each of its jobs carries the login: they follow one another, and it is right.
-        self.user(by).await?;
+        self.who(by).await?;
         prove(&mut job.request.kwargs, by);
         let mut client = self.open().await?;
         let returns = client.batch_on_target(&job.request, size, job.timeouts);
@@ -277,6 +311,7 @@ impl BesideMaster {
 
     async fn local_async(&self, fields: &Map, by: &Credential) -> Result<Value, OperatorError> {
         let mut job = arguments::local(fields, self.client.timeouts)?;
+        self.refuse_what_one_permits(&job.request, by).await?;
         let _reserved = self.reserve(job.request.jid.as_ref(), by).await?;
         prove(&mut job.request.kwargs, by);
         let client = self.open().await?;
@@ -509,6 +544,8 @@ const CREDENTIALS: [&str; 4] = ["token", "eauth", "username", "password"];
 const LOCAL_CACHE: &str = "local_cache";
 const CANNOT_TELL: &str = "whose job has this jid cannot be told here, since the master's job cache cannot be read; leave \
     out \"jid\"";
+const SEVERAL: &str = "of several functions, each must be permitted for all minions; send those that are permitted for some \
+    minions one by one";
 const AUTHENTICATION: &str = "Authentication error occurred.";
 const AUTHORIZATION: &str = "Authorization error occurred.";
 
