@@ -36,10 +36,10 @@ pub(crate) enum Build {
 
 impl Build {
     /// The name of the profile, and of its folder.
-    const fn profile(self) -> (&'static str, &'static str) {
+    const fn profile(self) -> &'static str {
         match self {
-            Self::Quick => ("dev", "debug"),
-            Self::Optimized => ("release", "release"),
+            Self::Quick => "quick",
+            Self::Optimized => "release",
         }
     }
 }
@@ -58,7 +58,7 @@ pub(crate) fn run(each: Duration, only: &[&str], build: Build) -> anyhow::Result
         );
     }
     let host = host()?;
-    let (profile, folder) = build.profile();
+    let profile = build.profile();
     let arguments = [
         "build",
         "--manifest-path=fuzz/Cargo.toml",
@@ -72,7 +72,7 @@ pub(crate) fn run(each: Duration, only: &[&str], build: Build) -> anyhow::Result
     ];
     let mut command = nicely(&cargo(&arguments));
     run_captured(command.env("RUSTFLAGS", COVERAGE))?;
-    let programs = root().join("target/fuzz").join(host).join(folder);
+    let programs = root().join("target/fuzz").join(host).join(profile);
     let wanted = |name: &&String| only.is_empty() || only.contains(&name.as_str());
     let queue = Mutex::new(known.iter().filter(wanted));
     let failed = Mutex::new(Vec::new());
