@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
@@ -79,10 +79,9 @@ impl HeldFiles {
                 }
                 Ok(_) => false,
                 // Only what is known to be gone counts: a name that cannot be looked up may come back.
-                Err(error) => !matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ),
+                Err(error) => {
+                    !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                }
             };
             if !is_there {
                 return Err(StoreError::Removed { file: path.clone() });
@@ -94,17 +93,20 @@ impl HeldFiles {
 
 fn emptied(store: &Path) -> StoreError {
     StoreError::Damaged {
-        reason: format!("{} was emptied", store.display()),
+        reason: format!("{} was emptied or removed", store.display()),
     }
 }
 
-/// Refuses a store's file without a byte in it beside commits that belong to it: the engine would take the file for a
-/// new store, and remove them. Without any it is a new store, as a start leaves it that ends at once; or what was there
+/// Refuses a store without a byte in its file, or without the file, beside commits that belong to it: the engine would
+/// begin a new store, and remove them. Without any it is a new store, as a start leaves it that ends at once; or what was there
 /// is lost, which the log should show.
 pub(crate) fn refuse_emptied(directory: &Path) -> Result<(), StoreError> {
-    let size = |file: &str| fs::metadata(directory.join(file)).map(|about| about.len());
+    let size = |file: &str| match fs::metadata(directory.join(file)) {
+        Ok(about) => Ok(about.len()),
+        Err(error) => Err(error.kind()),
+    };
     match (size(STORE), size(WRITTEN_AHEAD)) {
-        (Ok(0), Ok(1..)) => Err(emptied(&store_file(directory))),
+        (Ok(0) | Err(ErrorKind::NotFound), Ok(1..)) => Err(emptied(&store_file(directory))),
         (Ok(0), _) => {
             tracing::warn!(
                 directory = %directory.display(),
@@ -144,7 +146,7 @@ impl OwnDirectory {
                 open_private(&path).map_err(failed)?;
             }
             match fs::set_permissions(&path, Permissions::from_mode(0o600)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
             }
         }

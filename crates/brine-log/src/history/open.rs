@@ -18,6 +18,7 @@ use crate::history::sqlite::{self, CommitSync, SqliteStore};
 use crate::history::store::{self, Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::now;
 use crate::history::writer::{self, Writer};
+use crate::history::written_ahead;
 use crate::history::{History, HistoryConfig, Sync};
 use crate::log::Log;
 use crate::position::{LogId, Millis, Seq};
@@ -143,7 +144,17 @@ impl PreparedHistory {
             Sync::Group | Sync::Each => CommitSync::Disk,
             Sync::System => CommitSync::System,
         };
-        let store = SqliteStore::open(&store_file(&config.directory), sync)
+        let file = store_file(&config.directory);
+        // Before the engine opens it, which begins that file anew.
+        let lost = written_ahead::commits_behind_damage(&file);
+        if lost > 0 {
+            tracing::error!(
+                directory = %config.directory.display(),
+                commits = lost,
+                "history: events.db-wal is damaged: the events of its last commits are lost"
+            );
+        }
+        let store = SqliteStore::open(&file, sync)
             .map_err(|error| in_directory(&config.directory, error))?;
         let mut prepared = Self::on(Box::new(store), config)?;
         prepared.directory = Some(directory);
@@ -303,7 +314,7 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
                 directory = %directory.display(),
                 recovered_to = after_newest - 1,
                 next = ceiling,
-                "history: the bus was not shut down cleanly; everything committed is there; the next event's number is \
+                "history: the bus was not shut down cleanly; the next event's number is \
                  above what readers may have seen, and the numbers in between are unused"
             );
             (state.log, Seq(ceiling))

@@ -12,6 +12,7 @@ use crate::history::open::{OpenError, existing_store, in_directory};
 use crate::history::saved::Consumer;
 use crate::history::sqlite::SqliteReader;
 use crate::history::store::{self, BlockReader, RecordedGap, StoreError, Totals};
+use crate::history::written_ahead;
 use crate::position::{LogId, Millis, Seq};
 use crate::stored::Loaded;
 use crate::tags::TagQuery;
@@ -22,6 +23,7 @@ pub struct HistoryReader {
     loader: Loader,
     log: LogId,
     writer: Option<Writer>,
+    lost_commits: usize,
     at: Seq,
     unused: Unused,
 }
@@ -68,10 +70,19 @@ impl HistoryReader {
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let file = existing_store(directory)?;
         let failed = |error| in_directory(directory, error);
+        let writer = writer(directory);
+        // A file that is being written changes while it is looked at.
+        let lost_commits = match writer {
+            Some(_) => 0,
+            None => written_ahead::commits_behind_damage(&file),
+        };
         let reader = SqliteReader::open(&file).map_err(failed)?;
-        let mut reader = Self::on(Box::new(reader)).map_err(failed)?;
-        reader.writer = writer(directory);
-        Ok(reader)
+        let reader = Self::on(Box::new(reader)).map_err(failed)?;
+        Ok(Self {
+            writer,
+            lost_commits,
+            ..reader
+        })
     }
 
     /// Reads a store of any kind.
@@ -86,6 +97,7 @@ impl HistoryReader {
             loader: Loader::new(reader, 0)?,
             log: state.log,
             writer: None,
+            lost_commits: 0,
             at: oldest,
             unused,
         })
@@ -237,6 +249,12 @@ impl HistoryReader {
     /// [`StoreError`].
     pub fn consumers(&mut self) -> Result<Vec<Consumer>, StoreError> {
         self.loader.reader.consumers()
+    }
+
+    /// How many commits of a process that was killed nobody can read, because what was written before them is damaged.
+    #[must_use]
+    pub const fn lost_commits(&self) -> usize {
+        self.lost_commits
     }
 
     /// Reads everything there is, and calls `report` with each range that cannot be read; returns

@@ -55,8 +55,8 @@ pub(crate) struct Left {
 const REMOVED_AT_ONCE: usize = 64;
 
 impl Retention {
-    /// Removes what is too old or too much. `is_asked` says that something else is more urgent;
-    /// then the rest is left for the next time.
+    /// Removes what is too old or too much. `is_asked` says that something else is more urgent: then only some is
+    /// removed, and the rest is left for the next time.
     pub(crate) fn apply(
         &self,
         store: &mut dyn BlockStore,
@@ -65,7 +65,7 @@ impl Retention {
         is_asked: &dyn Fn() -> bool,
     ) -> Result<Left, StoreError> {
         let oldest_kept = self.longest().map(|age| before(now, age));
-        while !is_asked() && self.remove_oldest(store, oldest_kept)? {}
+        while self.remove_oldest(store, oldest_kept)? && !is_asked() {}
         while !is_asked()
             && let Some((block, rules)) = self.next_to_prune(store, now)?
         {

@@ -141,12 +141,22 @@ struct Trouble {
 /// What is done now and then.
 struct Upkeep {
     due: Instant,
+    /// Bytes stored since it was last done.
+    written: u64,
     retention: Retention,
     encoder: Encoder,
     decoder: Decoder,
     /// The last error, so that it is reported once.
     error: Option<StoreError>,
     overrun_reported: Option<Instant>,
+}
+
+impl Upkeep {
+    /// Whether so much was stored that the limit may be passed by a part of it that counts.
+    fn is_full(&self) -> bool {
+        let limit = self.retention.max_bytes;
+        limit.is_some_and(|limit| self.written > limit / 16)
+    }
 }
 
 impl Writer {
@@ -176,6 +186,7 @@ impl Writer {
             trouble: None,
             upkeep: Upkeep {
                 due: now,
+                written: 0,
                 retention: config.retention,
                 encoder: Encoder::new()?,
                 decoder: Decoder::new()?,
@@ -385,6 +396,8 @@ impl Writer {
         }
         match self.store.commit(&self.batch) {
             Ok(()) => {
+                let blocks = self.batch.blocks.iter();
+                self.upkeep.written += blocks.map(|block| block.data.len() as u64).sum::<u64>();
                 let is_quick = now.elapsed() < QUICK_COMMIT;
                 self.shared.is_quick.store(is_quick, Ordering::Relaxed);
                 self.committed(is_quick);
@@ -519,8 +532,9 @@ impl Writer {
             return;
         }
         let mut result = self.store.tidy_up();
-        if Instant::now() >= self.upkeep.due {
+        if Instant::now() >= self.upkeep.due || self.upkeep.is_full() {
             self.upkeep.due = Instant::now() + UPKEEP_TIME;
+            self.upkeep.written = 0;
             result = result.and(self.apply_retention());
         }
         let error = result.err();

@@ -4,7 +4,7 @@
 //! file format, "The Database Header" and "WAL-Mode File Format".
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Numbers of a store's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,46 +26,104 @@ const APPLICATION_ID: usize = 68;
 
 /// The header in the newest commit that was written ahead of this file; `None` if none of them changed its first page.
 pub(super) fn header(store: &Path) -> Option<Header> {
+    // The engine has no locks on this file, so that it may be opened and closed here.
+    newest_header(&fs::read(beside(store)?).ok()?)
+}
+
+/// How many whole commits follow the first page of this file that is damaged: the engine reads none of them. A commit
+/// that was torn when the machine stopped is the last one, and followed by none.
+pub(crate) fn commits_behind_damage(store: &Path) -> usize {
+    let wal = beside(store).and_then(|wal| fs::read(wal).ok());
+    wal.and_then(|wal| behind_damage(&wal)).unwrap_or(0)
+}
+
+fn beside(store: &Path) -> Option<PathBuf> {
     let mut name = store.file_name()?.to_owned();
     name.push("-wal");
-    // The engine has no locks on this file, so that it may be opened and closed here.
-    newest_header(&fs::read(store.with_file_name(name)).ok()?)
+    Some(store.with_file_name(name))
+}
+
+/// The pages that the engine reads from such a file, each with the number of pages that its commit makes the store; 0
+/// where a commit goes on.
+struct Pages<'a> {
+    salts: &'a [u8],
+    sums: [u32; 2],
+    is_big_endian: bool,
+    frame_bytes: usize,
+    frames: std::slice::ChunksExact<'a, u8>,
+}
+
+impl<'a> Pages<'a> {
+    fn of(wal: &'a [u8]) -> Option<Self> {
+        let magic = number(wal, 0)?;
+        let is_big_endian = match magic {
+            MAGIC => false,
+            _ if magic == MAGIC | 1 => true,
+            _ => return None,
+        };
+        let page = usize::try_from(number(wal, 8)?).ok()?;
+        if !page.is_power_of_two() || page < 512 {
+            return None;
+        }
+        Some(Self {
+            salts: wal.get(16..24)?,
+            sums: add([0, 0], wal.get(..24)?, is_big_endian),
+            is_big_endian,
+            frame_bytes: FRAME_HEAD + page,
+            frames: wal.get(HEAD..)?.chunks_exact(FRAME_HEAD + page),
+        })
+    }
+
+    /// Whether a page was written since the file was begun anew.
+    fn is_of_now(&self, head: &[u8]) -> bool {
+        &head[8..16] == self.salts
+    }
+}
+
+impl<'a> Iterator for Pages<'a> {
+    /// A page's head and the page.
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (head, data) = self.frames.next()?.split_at(FRAME_HEAD);
+        self.sums = add(self.sums, &head[..8], self.is_big_endian);
+        self.sums = add(self.sums, data, self.is_big_endian);
+        // What follows is older than the file's head, was cut off, or is damaged.
+        let is_whole = self.is_of_now(head) && self.sums == [number(head, 16)?, number(head, 20)?];
+        is_whole.then_some((head, data))
+    }
+}
+
+/// Whether a page is the last of a commit: it has the size of the store.
+fn ends_commit(head: &[u8]) -> bool {
+    number(head, 4).is_some_and(|pages| pages != 0)
 }
 
 fn newest_header(wal: &[u8]) -> Option<Header> {
-    let magic = number(wal, 0)?;
-    let is_big_endian = match magic {
-        MAGIC => false,
-        _ if magic == MAGIC | 1 => true,
-        _ => return None,
-    };
-    let page = usize::try_from(number(wal, 8)?).ok()?;
-    if !page.is_power_of_two() || page < 512 {
-        return None;
-    }
-    let mut sums = add([0, 0], wal.get(..24)?, is_big_endian);
-    let salts = wal.get(16..24)?;
     let (mut committed, mut written) = (None, None);
-    for frame in wal.get(HEAD..)?.chunks_exact(FRAME_HEAD + page) {
-        let (head, data) = frame.split_at(FRAME_HEAD);
-        sums = add(sums, &head[..8], is_big_endian);
-        sums = add(sums, data, is_big_endian);
-        // What follows is older than the file's head, or was cut off.
-        if &head[8..16] != salts || sums != [number(head, 16)?, number(head, 20)?] {
-            break;
-        }
+    for (head, data) in Pages::of(wal)? {
         if number(head, 0)? == 1 {
             written = Some(Header {
                 application: number(data, APPLICATION_ID)?.cast_signed().into(),
                 format: number(data, USER_VERSION)?.cast_signed().into(),
             });
         }
-        // The size of the store, which the last page of a commit has.
-        if number(head, 4)? != 0 {
+        if ends_commit(head) {
             committed = written;
         }
     }
     committed
+}
+
+fn behind_damage(wal: &[u8]) -> Option<usize> {
+    let mut pages = Pages::of(wal)?;
+    let whole = pages.by_ref().count();
+    let heads = wal.get(HEAD..)?.chunks_exact(pages.frame_bytes);
+    let ends = heads
+        .skip(whole)
+        .filter(|head| pages.is_of_now(head) && ends_commit(head));
+    // One of them is the commit with the damage.
+    Some(ends.count().saturating_sub(1))
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {

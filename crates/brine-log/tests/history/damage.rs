@@ -184,6 +184,28 @@ fn a_damaged_block_is_a_gap_and_the_rest_is_readable() {
     bus.history.close();
 }
 
+#[test]
+fn commits_behind_a_damaged_page_are_counted_as_lost() {
+    let (directory, left) = (
+        tempfile::tempdir().expect("a test's own files"),
+        tempfile::tempdir().expect("a test's own files"),
+    );
+    let last = killed(directory.path(), left.path());
+    let lost_with = |damage: Option<u64>| {
+        let files = changed(left.path(), |wal| {
+            if let Some(at) = damage {
+                flip(wal, at);
+            }
+        });
+        let reader = HistoryReader::open(files.path()).expect("a test's own files");
+        reader.lost_commits()
+    };
+    assert_eq!(lost_with(None), 0);
+    // A machine that stops tears the last commit, which nobody was told of.
+    assert_eq!(lost_with(Some(last.start + 100)), 0);
+    assert_eq!(lost_with(Some(last.start - 100)), 1);
+}
+
 /// A backup of one file beside the other of later: what the store says of itself is older than its events.
 #[test]
 fn no_number_is_used_twice_in_a_store_put_together_of_two_times() {
@@ -216,16 +238,21 @@ fn a_store_that_has_lost_its_first_bytes_is_not_taken_for_a_new_one() {
         tempfile::tempdir().expect("a test's own files"),
     );
     killed(directory.path(), left.path());
-    let emptied = left.path().join("events.db");
-    fs::write(&emptied, "").expect("a test's own files");
+    let store = left.path().join("events.db");
     let written_ahead = || fs::read(left.path().join("events.db-wal")).expect("a test's own files");
     let before = written_ahead();
-    let refused = Bus::open(config(left.path())).err().expect("an error");
-    assert!(
-        refused.to_string().contains("events.db was emptied"),
-        "{refused}"
-    );
-    assert_eq!(written_ahead(), before);
+    for is_there in [false, true] {
+        match is_there {
+            true => fs::write(&store, "").expect("a test's own files"),
+            false => fs::remove_file(&store).expect("a test's own files"),
+        }
+        let refused = Bus::open(config(left.path())).err().expect("an error");
+        assert!(
+            refused.to_string().contains("events.db was emptied"),
+            "{refused}"
+        );
+        assert_eq!(written_ahead(), before);
+    }
     // A start that ended before it wrote anything leaves such a file, too.
     fs::remove_file(left.path().join("events.db-wal")).expect("a test's own files");
     let bus = Bus::open(config(left.path())).expect("a new store");

@@ -232,11 +232,20 @@ fn verify(verify: &Verify) -> anyhow::Result<ExitCode> {
     if info.writer.is_none() && info.next.is_none() {
         show::complain(&NOT_CLOSED);
     }
-    if damaged == 0 {
-        return Ok(ExitCode::SUCCESS);
+    let lost = reader.lost_commits();
+    if lost > 0 {
+        let commits = counted(lost as u64, "commit");
+        show::complain(&format_args!(
+            "events.db-wal is damaged: the events of its last {commits} are lost"
+        ));
     }
-    show::complain(&format_args!("{} damaged", counted(damaged, "event")));
-    Ok(ExitCode::FAILURE)
+    if damaged > 0 {
+        show::complain(&format_args!("{} damaged", counted(damaged, "event")));
+    }
+    Ok(match (damaged, lost) {
+        (0, 0) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 fn export(export: &Export) -> anyhow::Result<ExitCode> {
