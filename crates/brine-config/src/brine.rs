@@ -26,64 +26,66 @@ impl Eq for AclOption {}
 /// Brine's own options; `None` where the file has none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Brine {
-    /// `compat`: the Salt series (`3006`) or release (`'3006.25'`) whose framing subscribers read.
+    /// `compat` (series or release; the newest): the Salt series (`3006`) or release (`'3006.25'`) whose framing subscribers
+    /// read.
     pub compat: Option<Compat>,
-    /// `log_bytes`: the most memory the event log takes when subscribers lag, in bytes or as
-    /// `64MiB`.
+    /// `log_bytes` (size; `64MiB`): the most memory the event log takes when subscribers lag.
     pub log_bytes: Option<u64>,
-    /// `keep_bytes`: how much of the newest events stays in memory when no subscriber lags.
+    /// `keep_bytes` (size; `1MiB`): how much of the newest events stays in memory when no subscriber lags.
     pub keep_bytes: Option<u64>,
-    /// `overflow_bytes`: the most disk that events take which slow subscribers still need; 0 for none.
+    /// `overflow_bytes` (size; `4GiB`, at most half of the free space): the most disk space for events that slow subscribers
+    /// still need; 0 for none.
     pub overflow_bytes: Option<u64>,
-    /// `history`: whether events are kept on disk, where and how long.
+    /// `history` (`true`, `false` or the options below; `true` for `salt-master`): whether events are kept on disk, where and how long.
     pub history: HistoryOptions,
-    /// `redact`: names of fields whose values are not kept on disk.
+    /// `redact` (list; none): names of fields whose values are not kept on disk.
     pub redact: Vec<String>,
-    /// `sinks`: where events go.
+    /// `sinks` (names with the options below; none): where events go.
     pub sinks: Vec<SinkOptions>,
-    /// `max_pending_keys`: how many minions' keys may wait to be accepted; further ones are not kept.
+    /// `max_pending_keys` (number; 10000): how many minions' keys may wait to be accepted; further ones are not kept.
     pub max_pending_keys: Option<usize>,
-    /// `minion_tags: audit`: events that the tag policy refuses minions are fired all the same, and only reported.
+    /// `minion_tags` (`audit`; off): events that the tag policy refuses minions are fired all the same, and only reported.
     pub audit_minion_tags: bool,
-    /// `audit`: who subscribes, who fires what belongs to the master, and who changes keys, is reported in events.
+    /// `audit` (bool; `false`): who subscribes, who fires what belongs to the master, and who changes keys, is reported in events.
     pub audit: bool,
-    /// `acl`: who else may use the local socket, and for what.
+    /// `acl` (users and groups with permissions; none): who else may use the local socket, and for what.
     pub acl: Option<AclOption>,
-    /// `spool`: what a minion has for a master that is away.
+    /// `spool` (`false` or the options below; on): what a minion keeps on disk for a master that is away; with `false` in
+    /// memory.
     pub spool: SpoolOptions,
-    /// `python`: the Python that runs users' modules, a name or a path.
+    /// `python` (name or path; `python3`): the Python that runs users' modules.
     pub python: Option<String>,
-    /// `auth`: what `external_auth` has here besides Salt's.
+    /// `auth` (the options below): what `external_auth` has here besides Salt's.
     pub auth: AuthOptions,
-    /// `api`: the HTTP API.
+    /// `api` (the options below): the HTTP API.
     pub api: ApiOptions,
-    /// `reactor`: limits of the reactor.
+    /// `reactor` (the options below): limits of the reactor.
     pub reactor: ReactorOptions,
-    /// `cluster`: this master's bus is one with those of others.
+    /// `cluster` (the options of NATS below; none): this master's bus is one with those of others.
     pub cluster: Option<ClusterOptions>,
 }
 
 /// `brine: {auth: …}`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuthOptions {
-    /// `allow_auto`: the back end `auto`, which lets everybody in, may be used.
+    /// `allow_auto` (bool; `false`): the back end `auto`, which lets everybody in, may be used.
     pub allow_auto: bool,
-    /// `users`: the file of Brine's own users (`eauth: brine`), lines that `brine password` prints.
+    /// `users` (path; none): the file of Brine's own users (`eauth: brine`), lines that `brine password` prints.
     pub users: Option<PathBuf>,
 }
 
 /// `brine: {api: …}`. Most options of the API are Salt's, under `rest_cherrypy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiOptions {
-    /// `in_master`: `salt-master` serves the API itself.
+    /// `in_master` (bool; `false`): `salt-master` serves the API itself.
     pub in_master: bool,
-    /// `allow_query_token`: streams take their token from the query, too, as Salt's documentation shows it.
+    /// `allow_query_token` (bool; `true`): streams take their token from the query, too, as Salt's documentation shows it.
     pub allow_query_token: bool,
-    /// `forms`: the release whose stamps and words streams use, if not that of the bus.
+    /// `forms` (series or release; that of the bus): the release whose stamps and words streams use, if not that of the bus.
     pub forms: Option<Compat>,
-    /// `client_ca`: clients must show a certificate that one in this file has signed.
+    /// `client_ca` (path; none): clients must show a certificate that one in this file has signed.
     pub client_ca: Option<PathBuf>,
-    /// `open_exporter`: `/metrics/salt-exporter`, which names minions, needs no login.
+    /// `open_exporter` (bool; `false`): `/metrics/salt-exporter`, which names minions, needs no login.
     pub open_exporter: bool,
 }
 

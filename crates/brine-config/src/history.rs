@@ -16,15 +16,15 @@ pub struct HistoryOptions {
     /// Whether events are kept at all: `history: false` or `true`, or any option below it; `None`
     /// if not set.
     pub enabled: Option<bool>,
-    /// `directory`: the directory of the store.
+    /// `directory` (path; `history` below `cachedir`): the directory of the store.
     pub directory: Option<PathBuf>,
-    /// `max_age`: how long events are kept, such as `7d`.
+    /// `max_age` (time or `forever`; `7d`): how long events are kept.
     pub max_age: Option<Age>,
-    /// `max_age` as a mapping from tag patterns to times. The first matching pattern counts.
+    /// `max_age` (tag patterns with times): how long events of these tags are kept. The first matching pattern counts.
     pub max_age_of_tags: Vec<(String, Age)>,
-    /// `max_bytes`: the most bytes on disk, at least 1 MiB.
+    /// `max_bytes` (size, at least `1MiB`; `2GiB`): the most disk space for events.
     pub max_bytes: Option<u64>,
-    /// `sync`: when an event counts as stored.
+    /// `sync` (`group`, `each` or `os`; `group`): when an event counts as stored.
     pub sync: Option<SyncOption>,
     /// Where `history: false` stands: the file and the line.
     pub place: Option<(String, usize)>,

@@ -14,31 +14,31 @@ use crate::sinks::section::Section;
 /// How to reach a stream of NATS JetStream.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct NatsOptions {
-    /// `servers`: addresses such as `nats://127.0.0.1:4222`, one or a list.
+    /// `servers` (text or list; required): addresses such as `nats://127.0.0.1:4222`.
     pub servers: Vec<String>,
-    /// `stream`: its name.
+    /// `stream` (text; `SALT`): the stream's name.
     pub stream: Option<String>,
-    /// `prefix`: where subjects begin.
+    /// `prefix` (text; `salt`): how subjects begin.
     pub prefix: Option<String>,
-    /// `replicas`: how many servers keep a stream that must be made.
+    /// `replicas` (number; 1): how many servers keep a stream that Brine creates.
     pub replicas: Option<usize>,
-    /// `max_age`: how long it keeps events.
+    /// `max_age` (time or `forever`; `7d`): how long the stream keeps events.
     pub max_age: Option<Age>,
-    /// `max_bytes`: how much.
+    /// `max_bytes` (size; none): how large the stream may become.
     pub max_bytes: Option<u64>,
-    /// `user` and `password`.
+    /// `user`, `password` (texts; none): who Brine is to NATS.
     pub user: Option<(String, String)>,
-    /// `token`.
+    /// `token` (text; none): the same by a token.
     pub token: Option<String>,
-    /// `credentials`: a file of NATS's.
+    /// `credentials` (path; none): the same by a file of credentials.
     pub credentials: Option<PathBuf>,
-    /// `nkey`: a file with a seed.
+    /// `nkey` (path; none): the same by a file with a seed.
     pub nkey: Option<PathBuf>,
-    /// `tls`: encrypt, whatever the addresses say.
+    /// `tls` (bool; `false`): encrypt, also where an address says `nats://`.
     pub is_tls_required: bool,
-    /// `ca`: a file of certificates to trust besides the system's.
+    /// `ca` (path; the system's): a file of certificates to trust.
     pub ca: Option<PathBuf>,
-    /// `cert` and `key`: our own.
+    /// `cert`, `key` (paths; none): the client's own certificate and key.
     pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
@@ -47,7 +47,7 @@ pub struct NatsOptions {
 pub struct ClusterOptions {
     /// The stream.
     pub nats: NatsOptions,
-    /// `secret`: what all masters share, so that they publish each other's jobs.
+    /// `secret` (text of at least 16 bytes; none): cluster: what all masters share, so that they publish each other's jobs.
     pub secret: Option<String>,
     /// Where the option stands: the file and the line.
     pub place: Option<(String, usize)>,

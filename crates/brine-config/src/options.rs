@@ -446,7 +446,7 @@ mod tests {
             if !title.is_empty() {
                 write!(page, "\n## {title}\n\nSee [{more}](../{more}).\n").unwrap();
             }
-            page.push_str("\n| option | |\n| --- | --- |\n");
+            page.push_str("\n| option | type; default | |\n| --- | --- | --- |\n");
             let mut section = key;
             let lines: Vec<&str> = source.lines().map(str::trim).collect();
             for (at, line) in lines.iter().enumerate() {
@@ -470,17 +470,23 @@ mod tests {
                 let below = lines[at..]
                     .iter()
                     .find(|line| !line.starts_with("//") && !line.starts_with("#["));
-                if below.is_none_or(|below| below.contains("struct ") || below.contains("enum ")) {
+                let is_type = |below: &&str| {
+                    ["struct ", "enum ", "fn "]
+                        .iter()
+                        .any(|word| below.contains(word))
+                };
+                if below.is_none_or(is_type) {
                     continue;
                 }
-                let mut text = text.trim_start_matches([':', ' ', '.', ',']).to_owned();
-                for more in lines[at + 1..]
-                    .iter()
-                    .map_while(|line| line.strip_prefix("/// "))
-                {
-                    write!(text, " {more}").unwrap();
-                }
-                writeln!(page, "| `{section}{name}` | {} |", text.replace('|', "\\|")).unwrap();
+                let more = lines[at + 1..].iter();
+                let more = more.map_while(|line| line.strip_prefix("/// "));
+                let text = [text].into_iter().chain(more).collect::<Vec<_>>().join(" ");
+                // `name` (type; default): what it does.
+                let (names, what) = text.split_once(": ").expect(&text);
+                let (names, values) = names.split_once(" (").unwrap_or((names, ")"));
+                let values = values.strip_suffix(')').expect(&text);
+                let what = what.replace('|', "\\|");
+                writeln!(page, "| `{section}{name}`{names} | {values} | {what} |").unwrap();
             }
         }
         brine_testkit::reference::is_current("brine-options.md", &page);

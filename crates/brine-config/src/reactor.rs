@@ -13,13 +13,13 @@ use crate::history::{Age, age, bad};
 /// `reactor`: limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReactorOptions {
-    /// `timeout`: how long a runner or wheel function may take, such as `10m`.
+    /// `timeout` (time; `1h`): how long a runner or wheel function may take.
     pub timeout: Option<Duration>,
-    /// `rate`: how many reactions each rule may start per second; what is over it waits.
+    /// `rate` (number; 1000): how many reactions each rule may start per second; further ones wait.
     pub rate: Option<u32>,
-    /// `max_age`: events older than this are passed over after a restart.
+    /// `max_age` (time or `forever`; `1h`): events older than this are skipped after a restart.
     pub max_age: Option<Age>,
-    /// `throttle`: by the pattern of the rule.
+    /// `throttle` (patterns of rules with the options below; none): which rules react less often.
     pub throttle: Vec<ThrottleOption>,
 }
 
@@ -28,11 +28,11 @@ pub struct ReactorOptions {
 pub struct ThrottleOption {
     /// The pattern, as `reactor` has it.
     pub glob: String,
-    /// `run: last`: once the time is over, for the newest event. Else at once, for the first.
+    /// `run` (`first` or `last`): react at once to the first event, or to the newest when the time is over.
     pub is_last: bool,
-    /// `within`: the time.
+    /// `within` (time): the time in which the rule reacts once.
     pub within: Duration,
-    /// `key`: an expression of Jinja over `tag` and `data`; events of different values do not concern each other.
+    /// `key` (text; none): an expression of Jinja over `tag` and `data`; events of different values do not concern each other.
     pub key: Option<String>,
 }
 

@@ -13,13 +13,13 @@ use crate::history::{Age, age, bad, directory};
 /// `spool`: keep events and returns for a master that is away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolOptions {
-    /// `spool: false`: in memory, where they end with the minion.
+    /// Whether they wait on disk; with `spool: false` in memory, where they end with the minion.
     pub enabled: bool,
-    /// `directory`: where.
+    /// `directory` (path; `spool` below `cachedir`): where.
     pub directory: Option<PathBuf>,
-    /// `max_age`: how long they wait, such as `7d`.
+    /// `max_age` (time or `forever`; `7d`): how long events and returns wait.
     pub max_age: Option<Age>,
-    /// `max_bytes`: the most they take for each master.
+    /// `max_bytes` (size; `256MiB`): the most disk space for each master.
     pub max_bytes: Option<u64>,
 }
 

@@ -21,38 +21,38 @@ pub enum Schema {
 /// A database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseOptions {
-    /// `host`: a name, an address, or where its socket is.
+    /// `host` (text; `localhost`): a name, an address, or the directory or file of the server's socket.
     pub host: String,
-    /// `port`.
+    /// `port` (number; 5432, MySQL 3306): the server's port.
     pub port: u16,
-    /// `user`.
+    /// `user` (text; `salt`): the database's user.
     pub user: String,
-    /// `password`.
+    /// `password` (text; none): the user's password.
     pub password: Option<Secret>,
-    /// `database`.
+    /// `database` (text; `salt`): the database's name.
     pub database: String,
-    /// `connect_timeout`, in seconds.
+    /// `connect_timeout` (seconds; 10): how long connecting may take.
     pub connect_timeout: Duration,
-    /// `tls`, `ca`, `cert`, `key`.
+    /// How the connection is encrypted.
     pub tls: DatabaseTls,
-    /// `tables` has `events`: `salt_events` is written.
+    /// `tables` (list of `events` and `jobs`; both): `events` writes `salt_events`, `jobs` writes `jids` and `salt_returns`.
     pub events: bool,
-    /// `tables` has `jobs`: `jids` and `salt_returns` are written.
+    /// Whether `tables` has `jobs`.
     pub jobs: bool,
-    /// `create_tables`: tables that are missing are made.
+    /// `create_tables` (bool; `false`): creates missing tables.
     pub create_tables: bool,
-    /// `alter_time: event`: rows are from when the event arrived, not from when they are stored.
+    /// `alter_time` (`stored` or `event`; `stored`): whether a row's time is when it was stored or when the event arrived.
     pub is_event_time: bool,
 }
 
 /// Whether a connection is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DatabaseTls {
-    /// `tls: MODE` is `off`, `prefer`, `require` or `verify`; `None` where no mode is given.
+    /// `tls` (`off`, `prefer`, `require` or `verify`; `prefer`, MySQL `off`): whether the connection is encrypted, and the server's name verified.
     pub mode: Option<&'static str>,
-    /// `ca`: a file of certificates, one of which must have signed the server's.
+    /// `ca` (path; the system's): a file of certificates, one of which must have signed the server's.
     pub ca: Option<PathBuf>,
-    /// `cert` and `key`: the client's own certificate and key.
+    /// `cert`, `key` (paths; none): the client's own certificate and key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 

@@ -33,27 +33,27 @@ pub struct SinkOptions {
     pub option: String,
     /// Where that stands: the file and the line.
     pub place: Option<(String, usize)>,
-    /// `tags`: shell patterns; none for every tag.
+    /// `tags` (shell patterns; every tag): the tags it takes.
     pub tags: Vec<String>,
-    /// `exclude`: shell patterns of tags it does not take.
+    /// `exclude` (shell patterns; none): tags it does not take.
     pub exclude: Vec<String>,
-    /// `filter`: terms that fields must fulfil, such as `ok:false`.
+    /// `filter` (text; none): terms that fields must fulfil, such as `ok:false`.
     pub filter: String,
-    /// `deliver: all`: a new sink begins with the oldest event that is kept.
+    /// `deliver` (`new` or `all`; `new`): with `all`, a new sink begins with the oldest event that is kept.
     pub from_oldest: bool,
-    /// `batch_events`: the most events of one batch.
+    /// `batch_events` (number; 1000): the most events of one batch.
     pub batch_events: Option<usize>,
-    /// `batch_bytes`: the most bytes of one batch.
+    /// `batch_bytes` (size; `4MiB`): the most bytes of one batch.
     pub batch_bytes: Option<usize>,
-    /// `batch_wait`: how long a batch that is not full waits for more, in seconds.
+    /// `batch_wait` (seconds; 0): how long a batch that is not full waits for more.
     pub batch_wait: Option<Duration>,
-    /// `origins: all`: it takes what other masters' buses have fired, too, where several are one bus.
+    /// `origins` (`own` or `all`; `own`): with `all`, it also takes the events of other masters in a cluster.
     pub takes_others: bool,
-    /// `attempts`: after how many refusals one event is set aside.
+    /// `attempts` (number; 3): after so many refusals an event becomes a dead letter.
     pub attempts: Option<u32>,
     /// The options that name its files, which may be wrong though they are read: each with its own place.
     pub files: Vec<FileOption>,
-    /// `type`, and what is particular to it.
+    /// `type` (`postgres`, `mysql`, `file`, `webhook`, `otlp`, `nats` or `returner`): what the sink is; its own options are below.
     pub kind: SinkKind,
 }
 

@@ -19,17 +19,17 @@ impl std::fmt::Debug for Secret {
 /// Lines in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSinkOptions {
-    /// `path`: the file, absolute.
+    /// `path` (path; required): the file.
     pub path: PathBuf,
-    /// `rotate_bytes`: a file that has reached this size is renamed, and a new one begun.
+    /// `rotate_bytes` (size; none): a file that has reached this size is renamed, and a new one begun.
     pub rotate_bytes: Option<u64>,
-    /// `rotate_after`: the same for a file of this age.
+    /// `rotate_after` (time; none): the same for a file of this age.
     pub rotate_after: Option<Duration>,
-    /// `keep`: how many renamed files are kept; all if it is not given.
+    /// `keep` (number; all): how many renamed files are kept.
     pub keep: Option<usize>,
-    /// `compress`: renamed files are compressed with gzip.
+    /// `compress` (bool; `false`): renamed files are compressed with gzip.
     pub compress: bool,
-    /// `sync`: the position is saved only once a batch is on disk.
+    /// `sync` (bool; `false`): the position is saved only once a batch is on disk.
     pub sync: bool,
 }
 
@@ -78,15 +78,15 @@ impl FileSinkOptions {
 /// How events get to an HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSinkOptions {
-    /// `url`: where requests go.
+    /// `url` (text; required): where requests go.
     pub url: String,
-    /// `headers`: more headers for each request.
+    /// `headers` (names with values; none): more headers for each request.
     pub headers: Vec<(String, Secret)>,
-    /// `timeout`: how long an answer may take, in seconds; 30 by default.
+    /// `timeout` (seconds; 30): how long an answer may take.
     pub timeout: Duration,
-    /// `ca`: a file of certificates, one of which must have signed the server's; those of the system without it.
+    /// `ca` (path; the system's): a file of certificates, one of which must have signed the server's.
     pub ca: Option<PathBuf>,
-    /// `cert` and `key`: the client's own certificate and key.
+    /// `cert`, `key` (paths; none): the client's own certificate and key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -95,9 +95,9 @@ pub struct HttpSinkOptions {
 pub struct WebhookOptions {
     /// Where.
     pub http: HttpSinkOptions,
-    /// `secret`: what bodies are signed with.
+    /// `secret` (text; none): webhook: what bodies are signed with.
     pub secret: Option<Secret>,
-    /// `form: lines`: a body has one object per line, not a list.
+    /// `form` (`list` or `lines`; `list`): webhook: whether a body is a list of objects, or has one object per line.
     pub is_lines: bool,
 }
 
@@ -106,7 +106,7 @@ pub struct WebhookOptions {
 pub struct OtlpOptions {
     /// Where.
     pub http: HttpSinkOptions,
-    /// `service`: the `service.name` of the log records; `salt` by default.
+    /// `service` (text; `salt`): otlp: the `service.name` of the log records.
     pub service: String,
 }
 
