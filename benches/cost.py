@@ -32,7 +32,7 @@ def busy(pid):
 
 
 def fleet(program, config, keys, transport, arguments):
-    command = [program, "bench", "fleet", "-c", config, "--transport", transport, "--key-dir", keys, "--json"]
+    command = [program, "bench", "fleet", "--live", "-c", config, "--transport", transport, "--key-dir", keys, "--json"]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(done.args)}: {done.stdout}{done.stderr}")

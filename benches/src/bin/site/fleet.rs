@@ -68,6 +68,7 @@ fn run(site: &Site, minions: usize, events: usize, jobs: usize) -> Result<Value>
     command.args([
         "bench",
         "fleet",
+        "--live",
         "--json",
         "--reconnect",
         "--transport",

@@ -40,7 +40,7 @@ impl Master {
     }
 
     fn fleet(&self, arguments: &[&str]) -> Command {
-        let mut command = brine(&["bench", "fleet", "-c", &self.place.config_dir()]);
+        let mut command = brine(&["bench", "fleet", "--live", "-c", &self.place.config_dir()]);
         let keys = self.place.path("fleet-keys");
         command.args(["--keys", "2", "--key-dir"]).arg(keys);
         command.args(arguments);
@@ -88,4 +88,19 @@ fn a_fleet_that_is_not_let_in_says_what_to_do_and_that_helps() {
     let arguments = ["-n", "2", "--prefix", "other-", "--pki-dir", &pki_dir];
     let left = run(&mut master.fleet(&arguments), "");
     assert_eq!(left.code, Some(0), "{left:?}");
+}
+
+#[test]
+fn a_master_in_use_is_not_loaded_unasked() {
+    let master = Master::start("tcp", "auto_accept: true\n");
+    let config = master.place.config_dir();
+    let left = run(&mut brine(&["bench", "fleet", "-c", &config]), "");
+    assert_eq!(left.code, Some(1), "{left:?}");
+    for says in ["in use by pid ", "add --live"] {
+        assert!(left.stderr.contains(says), "{says}: {left:?}");
+    }
+    let keys = fs::read_dir(master.place.path("pki")).unwrap();
+    let made = keys.flatten().find(|one| one.file_name() == "minions");
+    let accepted = made.map(|minions| fs::read_dir(minions.path()).unwrap().count());
+    assert_eq!(accepted.unwrap_or_default(), 0);
 }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,12 +17,16 @@ use brine_bench::raise_file_limit;
 use brine_bus::address::{Address, Node};
 use brine_config::{Environment, Opts, Role};
 
+use crate::commands::doctor::tcp_server;
 use crate::terminal;
 use crate::{bus_location, show};
 
 /// The arguments of `brine bench fleet`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+A master that runs is only loaded with --live: the minions' ids and keys are left there, and its
+reactor and listeners act on their events.
+
 Every minion signs in, subscribes and fires its start event; then come the phases asked for with
 --events, --jobs and --reconnect. The master needs auto_accept, or the minions' keys: --pki-dir
 puts them there. Answers to sign-ins are judged after the clock has stopped, since a minion spends
@@ -35,8 +40,8 @@ Over tcp, Salt's own masters drop connections when many arrive at once; use --co
 The exit code is 1 if a minion could not sign in, a request was not answered, or an event was lost,
 repeated or out of order.
 
-Example: brine bench fleet -c /etc/salt --transport tcp --minions 1000 --events 50000 --senders 100
---jobs 3 --reconnect --pid $(pidof -s salt-master)")]
+Example: brine bench fleet -c /etc/salt --live --transport tcp --minions 1000 --events 50000
+--senders 100 --jobs 3 --reconnect --pid $(pidof -s salt-master)")]
 pub(super) struct Arguments {
     /// The master's configuration directory: for its ports, transport, sockets and .root_key
     #[arg(short = 'c', long, value_name = "DIR")]
@@ -110,6 +115,9 @@ pub(super) struct Arguments {
     /// One JSON object
     #[arg(long)]
     json: bool,
+    /// Load a master that is in use
+    #[arg(long)]
+    live: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -128,6 +136,9 @@ fn rate(text: &str) -> Result<f64, String> {
 /// Measures and prints.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = options(arguments)?;
+    if !arguments.live {
+        refuse_live(&options)?;
+    }
     // A subscription each, what carries requests, and some for signing in and the runtime.
     let requesters = options.requesters.min(options.minions);
     let wanted = (options.minions + requesters + 100 + options.concurrency) as u64;
@@ -150,6 +161,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Fails on a master that runs. One that does not is complained of by the fleet.
+fn refuse_live(options: &FleetOptions) -> anyhow::Result<()> {
+    /// For a machine that does not answer.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let host = options.master.trim_matches(['[', ']']);
+    let addresses = (host, options.ret_port).to_socket_addrs();
+    let mut addresses = addresses.into_iter().flatten();
+    let Some(address) =
+        addresses.find(|address| TcpStream::connect_timeout(address, PATIENCE).is_ok())
+    else {
+        return Ok(());
+    };
+    let by = tcp_server(address).map_or_else(String::new, |process| format!(" by {process}"));
+    bail!(
+        "master {}, port {}: in use{by}; add --live to connect {} simulated minions to it anyway, whose ids and keys are left there",
+        options.master,
+        options.ret_port,
+        options.minions
+    )
 }
 
 fn options(arguments: &Arguments) -> anyhow::Result<FleetOptions> {

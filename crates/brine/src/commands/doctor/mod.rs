@@ -17,6 +17,7 @@ mod resources;
 mod sockets;
 mod unseen;
 
+pub(super) use self::ports::server as tcp_server;
 pub(super) use self::proc::is_stopped;
 
 use std::io::ErrorKind;

@@ -49,6 +49,15 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     findings
 }
 
+/// The process of this machine that listens at an address, if this user may see it.
+pub(in crate::commands) fn server(at: SocketAddr) -> Option<String> {
+    let all = proc::tcp_listeners();
+    let inodes = all.iter().filter(|one| meet(one.at, at));
+    let inodes: Vec<u64> = inodes.map(|one| one.inode).collect();
+    let pids = proc::holders(&inodes).into_values().flatten();
+    pids.min().map(proc::name)
+}
+
 /// Whether two listeners cannot be on one machine. Another interface's port of the same number is another port.
 pub(super) fn meet(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
