@@ -1,7 +1,7 @@
 //! A terminal on which a test types what a page shows, and compares what appears there with the page.
 //!
 //! A command with `&` goes on in the background, and what it prints later is under a later command. `kill %1` ends the
-//! first of them. Directories that pages name are below one of the test's own, and the ports 4505, 4506 and 8000 are
+//! first of them. Directories that pages name are below one of the test's own, and the ports that [`PORTS`] lists are
 //! free ones.
 
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ use crate::page::{Example, blocks, examples, is_as_documented};
 use crate::site::{DEADLINE, free_port, streams, wait_until};
 
 /// The ports that pages name.
-const PORTS: [u16; 3] = [4505, 4506, 8000];
+const PORTS: [u16; 5] = [4505, 4506, 14505, 14506, 8000];
 
 /// The directories that pages name, and where they are below the test's own. All are below the first.
 const PLACES: [(&str, &str); 4] = [
