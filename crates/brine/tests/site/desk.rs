@@ -1,7 +1,7 @@
 //! A terminal on which a test types what a page shows, and compares what appears there with the page.
 //!
 //! A command with `&` goes on in the background, and what it prints later is under a later command. `kill %1` ends the
-//! first of them. Directories that pages name are below one of the test's own, and the ports that [`PORTS`] lists are
+//! first of those that are left. Directories that pages name are below one of the test's own, and the ports that [`PORTS`] lists are
 //! free ones.
 
 use std::collections::VecDeque;
@@ -263,6 +263,12 @@ impl Desk {
             self.shows(command, begin, output);
         } else if let Some(command) = command.strip_suffix(" &") {
             let process = self.start_reading(command);
+            // As in a shell, a number is free again once no later job has a higher one.
+            while let Some(Background(last)) = self.background.last_mut()
+                && last.try_wait().unwrap().is_some()
+            {
+                self.background.pop();
+            }
             self.background.push(process);
             self.shows(command, begin, output);
         } else {
