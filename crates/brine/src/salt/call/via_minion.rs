@@ -1,7 +1,7 @@
 //! Runs a function in the minion that is running on this machine, over its local socket: no sign-in, no modules to
 //! load.
 //!
-//! Salt's own minions have no such socket. With them, without a minion, or if this user may not use the socket,
+//! Salt's own minions have no such socket; what `brine attach` serves beside them runs no functions. With them, without a minion, or if this user may not use the socket,
 //! `salt-call` runs the function another way.
 
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub(super) fn run(
         command.insert("log_level", level);
     }
     let mut minion = LocalClient::new(minion, PublisherConfig::default());
+    let mut is_minion = true;
     // A minion that is there has its socket. How long a function takes is not known, but one that hangs is not waited for.
     let answer = minion.connect(Some(Duration::ZERO)).and_then(|()| {
         let status = late::ask(&mut minion, late::ANSWER, |minion| {
@@ -59,11 +60,17 @@ pub(super) fn run(
         });
         match status {
             Err(error @ LocalError::TimedOut { .. }) => Err(error),
+            // It is that of `brine attach` beside a minion of Salt's, or of a bus alone.
+            Ok(status) if !is_of_minion(&status) => {
+                is_minion = false;
+                Ok(Value::Nil)
+            }
             // Who may not ask for it is told so of the function, too.
             _ => minion.run(command, None),
         }
     });
     match answer {
+        Ok(_) if !is_minion => Ok(ViaMinion::NotAvailable),
         Ok(Value::Map(mut answer)) => {
             log(answer.remove("log").as_ref());
             Ok(ViaMinion::Answered(outcome(answer)))
@@ -82,6 +89,13 @@ pub(super) fn run(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether what answers runs functions.
+fn is_of_minion(status: &Value) -> bool {
+    let node = status.as_map().and_then(|status| status.get("node"));
+    let kind = node.and_then(|node| node.as_map()?.get("kind")?.as_str());
+    kind == Some("minion")
 }
 
 /// As for other users' `salt-call` on a real minion, which cannot use its bus either.

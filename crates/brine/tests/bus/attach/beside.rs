@@ -143,6 +143,34 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
     );
 }
 
+/// Salt's minions answer no commands; a `brine.sock` beside them must not be taken for one that does.
+#[test]
+fn salt_call_runs_the_function_itself_beside_a_minion_of_salts() {
+    let site = Site::new(Node::Minion("m1"));
+    let _bus = site.start_bus("3008.3");
+    let config = site.path("minion");
+    let sock_dir = site.sock_dir();
+    let text = format!(
+        "root_dir: {}\nsock_dir: {}\nid: m1\nmaster: 127.0.0.1\nmaster_port: 1\nauth_tries: 1\nauth_timeout: 1\n",
+        site.path("root").display(),
+        sock_dir.display()
+    );
+    fs::write(&config, text).unwrap();
+    let call = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+        command
+            .args(["salt-call", "-c"])
+            .arg(config.parent().unwrap());
+        command.args(["test.echo", "a"]).output().unwrap()
+    };
+    let without = call();
+    let _attached = site.attach(&[]);
+    let beside = call();
+    assert_eq!(without, beside);
+    let said = String::from_utf8_lossy(&beside.stderr);
+    assert!(said.starts_with("brine: master 127.0.0.1:1: "), "{said}");
+}
+
 /// As for a master that is not up: on many systems its first start makes the directory.
 #[test]
 fn it_waits_for_the_directory_of_sockets() {
