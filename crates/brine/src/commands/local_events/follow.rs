@@ -21,6 +21,9 @@ use crate::show;
 /// What is said while the bus that [`brine attach`](crate::commands::attach) has joined is away, and once it is back.
 const CUT_OFF: &str = "the salt-master or salt-minion whose bus brine attach has joined is away: no events until it is back";
 const BACK: &str = "the salt-master or salt-minion whose bus brine attach has joined is back";
+/// What is said once there is no attach any longer: the bus itself may go on.
+pub(crate) const ATTACH_ENDED: &str =
+    "brine attach has ended: start it again, or run this anew, which then reads Salt's own socket";
 /// How often it is looked whether it is.
 const LOOK_AT_STATUS_EVERY: Duration = Duration::from_secs(2);
 
@@ -32,6 +35,8 @@ struct Contact {
     unanswered: Option<(Instant, bool)>,
     /// What was last heard of a bus of which the user knows that it is silent.
     silent_since: Option<Instant>,
+    /// Whether `brine attach` beside another's bus is read.
+    is_attach: bool,
     /// Whether the bus that was joined is away.
     is_cut_off: bool,
     /// When to look for that again; never where no bus was joined.
@@ -46,6 +51,7 @@ impl Contact {
             is_waiting: false,
             unanswered: None,
             silent_since: None,
+            is_attach: false,
             is_cut_off: false,
             next_look: Some(Instant::now()),
             trouble: None,
@@ -177,7 +183,11 @@ impl Printing<'_> {
         }
         contact.is_waiting = true;
         let from = position.map_or_else(String::new, |from| format!(" after {from}"));
-        self.complain(&format!("{error}; waiting to continue{from}"))
+        let said = match contact.is_attach {
+            true => ATTACH_ENDED.to_owned(),
+            false => error.to_string(),
+        };
+        self.complain(&format!("{said}; waiting to continue{from}"))
     }
 
     /// Says once that the bus has taken the connection, and nothing else yet.
@@ -230,6 +240,7 @@ impl Printing<'_> {
             return Ok(());
         };
         let attach = status.get("attach");
+        contact.is_attach = attach.is_some();
         contact.next_look = attach.map(|_| Instant::now() + LOOK_AT_STATUS_EVERY);
         let is_away = attach.is_some_and(is_cut_off);
         let was_away = std::mem::replace(&mut contact.is_cut_off, is_away);

@@ -5,6 +5,8 @@
 //! missing.
 
 mod follow;
+
+pub(crate) use self::follow::ATTACH_ENDED;
 mod kept;
 
 use std::ops::ControlFlow;

@@ -7,7 +7,7 @@ use brine_wire::{Map, Value, msgpack};
 
 use super::filter::Filter;
 use super::rows::{Past, Rows};
-use super::source::Item;
+use super::source::{BUS_AWAY, Item};
 use crate::clock::Zone;
 use crate::commands::{local_events, permitted};
 
@@ -232,6 +232,9 @@ impl App {
         match &self.link {
             Link::Live if attach.is_some_and(local_events::is_cut_off) => {
                 Link::Lost(AWAY.to_owned())
+            }
+            Link::Lost(why) if why == BUS_AWAY && attach.is_some() => {
+                Link::Lost(local_events::ATTACH_ENDED.to_owned())
             }
             link => link.clone(),
         }

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use brine_api::local::users_who_read_everything;
@@ -65,7 +65,12 @@ struct Joined {
     relay: Relay,
     handle: JoinHandle,
     front: Option<Arc<Front>>,
+    /// When this process began.
+    since: Instant,
 }
+
+/// How long it may take to join a bus that is there.
+const JOINS_WITHIN: Duration = Duration::from_secs(3);
 
 impl Joined {
     /// How it is going, for `GET /status`.
@@ -73,7 +78,11 @@ impl Joined {
         let joined = self.handle.status();
         let number = |number: u64| Value::Int(number.into());
         let mut status = Map::new();
-        status.insert("joined", joined.is_joined);
+        let was_joined = joined.counters.events > 0;
+        // At first it is not known yet whether the bus is there.
+        if joined.is_joined || was_joined || self.since.elapsed() >= JOINS_WITHIN {
+            status.insert("joined", joined.is_joined);
+        }
         status.insert("events", number(joined.counters.events));
         status.insert("gaps", number(joined.counters.gaps));
         status.insert("malformed", number(joined.counters.malformed));
@@ -197,6 +206,7 @@ impl Beside {
             relay: relay.clone(),
             handle: join.handle(),
             front,
+            since: Instant::now(),
         };
         let (bus, handle) = Bus::joined(served, log, relay, BusConfig::default());
         Ok(Self {

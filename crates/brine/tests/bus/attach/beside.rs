@@ -143,6 +143,46 @@ fn without_the_bus_nothing_is_fired_and_somebody_is_told() {
     );
 }
 
+/// The bus itself has not ended, and is not away when attach comes back.
+#[test]
+fn who_watches_is_told_that_attach_has_ended_and_not_that_the_bus_has() {
+    let site = Site::new(Node::Master);
+    let _bus = site.start_bus("3008.3");
+    let attached = site.attach(&[]);
+    let (said, shown) = (site.path("said"), site.path("shown"));
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_brine"));
+    watch
+        .args(["watch", "my/*", "--sock-dir"])
+        .arg(site.sock_dir());
+    watch.stderr(fs::File::create(&said).unwrap());
+    watch.stdout(fs::File::create(&shown).unwrap());
+    let mut watch = watch.spawn().unwrap();
+    // What is known of the connection is looked at after each event.
+    let lines = |path| fs::read_to_string(path).unwrap().lines().count();
+    let hears = || {
+        let before = lines(&shown);
+        until("an event", || {
+            request(&site.brine_sock(), "POST /events", "{\"tag\": \"my/tag\"}");
+            lines(&shown) > before
+        });
+    };
+    hears();
+    assert!(attached.end().success());
+    until("the word that attach has ended", || lines(&said) == 1);
+    let _attached = site.attach(&[]);
+    until("the word that it is back", || lines(&said) == 2);
+    hears();
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    let said = fs::read_to_string(&said).unwrap();
+    let told: Vec<&str> = said.lines().collect();
+    assert!(
+        told.len() == 2 && told[0].starts_with("brine: brine attach has ended: start it again"),
+        "{said}"
+    );
+    assert_eq!(told[1], "brine: connected again");
+}
+
 /// Salt's minions answer no commands; a `brine.sock` beside them must not be taken for one that does.
 #[test]
 fn salt_call_runs_the_function_itself_beside_a_minion_of_salts() {

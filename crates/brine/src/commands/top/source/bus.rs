@@ -20,6 +20,8 @@ use crate::remote::Trouble;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Said while nobody serves the socket.
+pub(in crate::commands::top) const BUS_AWAY: &str = "the bus is away; waiting for it";
 /// How long a bus that refuses is left alone.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
@@ -122,7 +124,7 @@ fn silent_for(time: Duration, socket: &Path, shown: &Link) -> Link {
 
 fn lost(error: &LocalError) -> String {
     match error {
-        LocalError::Connect(_) => "the bus is away; waiting for it".to_owned(),
+        LocalError::Connect(_) => BUS_AWAY.to_owned(),
         error => error.to_string(),
     }
 }

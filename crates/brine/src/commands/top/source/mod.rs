@@ -7,6 +7,8 @@
 mod bus;
 mod file;
 
+pub(super) use self::bus::BUS_AWAY;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, fchown};
