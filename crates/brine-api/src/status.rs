@@ -82,10 +82,12 @@ fn status(state: &ApiState, subject: &Subject, access: &Access, after: Option<Po
     let patterns = access.read.patterns().into_iter().map(Value::from);
     status.insert("may_read", patterns.collect::<Vec<_>>());
     if let Some((name, part)) = state.status.iter().find(|(name, _)| *name == "attach") {
-        // Whether there is a bus at all is for everybody to know.
-        let joined = part().get("joined").cloned();
-        let joined = joined.map(|joined| ("joined", joined));
-        status.insert(*name, joined.into_iter().collect::<Map>());
+        // Whether there is a bus at all, and who serves its listeners, is for everybody to know.
+        let part = part();
+        let of_all = ["joined", "in_front"]
+            .into_iter()
+            .filter_map(|field| Some((field, part.get(field)?.clone())));
+        status.insert(*name, of_all.collect::<Map>());
     }
     status
 }

@@ -164,7 +164,7 @@ pub(super) fn stopped_bus(location: &BusLocation) -> Option<i32> {
 struct Site {
     location: BusLocation,
     kind: NodeKind,
-    /// The process that serves the bus.
+    /// The process that serves the bus, if this user may know.
     bus_pid: Option<i32>,
     /// Whether a `brine attach --in-front` was killed, and the bus's own socket is not back in its place.
     is_left: bool,
@@ -219,8 +219,11 @@ impl Site {
             _ => {}
         }
         if site.part("attach").is_some() || site.is_silent {
-            // An attach may have taken the place of the publish socket; the other one is the bus's own.
-            site.bus_pid = listener(site.location.address.pull()).or(site.bus_pid);
+            // An attach may have taken the place of the publish socket; the other one is the bus's own. Not every user
+            // may ask who serves that.
+            let is_in_front = site.is_in_front();
+            let seen = site.bus_pid.filter(|_| !is_in_front);
+            site.bus_pid = listener(site.location.address.pull()).or(seen);
         }
         if site.is_silent {
             let server = local_server(&site.location);
@@ -244,6 +247,12 @@ impl Site {
     /// A part of the status.
     fn part(&self, name: &str) -> Option<&Map> {
         self.status.as_ref()?.get(name)?.as_map()
+    }
+
+    /// Whether an attach says that it has taken the place of the publish socket.
+    fn is_in_front(&self) -> bool {
+        let attach = self.part("attach");
+        attach.and_then(|attach| attach.get("in_front")) == Some(&Value::Bool(true))
     }
 
     /// Whether the bus belongs to no master or minion, so that what those need may be missing.

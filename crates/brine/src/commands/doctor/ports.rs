@@ -77,6 +77,10 @@ fn of_interface(own: IpAddr) -> Option<Finding> {
 fn of_port(site: &Site, name: &str, port: u16, is_served: bool, pids: &[i32]) -> Option<Finding> {
     let place = format!("{name} {port}");
     let Some(own) = site.bus_pid else {
+        // This user may not know who serves it.
+        if site.is_running {
+            return None;
+        }
         let (first, _) = pids.split_first()?;
         return Some(Finding::error("port-taken", place).says(
             format!(

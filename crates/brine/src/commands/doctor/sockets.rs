@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use brine_bus::address::Endpoint;
 use brine_node::master::acl_users;
-use brine_wire::Value;
 
 use super::{Site, proc};
 use crate::commands::findings::Finding;
@@ -275,11 +274,7 @@ fn directory(folder: &Path, about: &Metadata, findings: &mut Vec<Finding>) {
 
 /// Whether the socket is that of an attach in front, which looks who connects: such a socket has the sticky bit, too.
 fn is_in_front(site: &Site, about: &Metadata) -> bool {
-    let says_so = || {
-        let attach = site.part("attach");
-        attach.and_then(|attach| attach.get("in_front")) == Some(&Value::Bool(true))
-    };
-    about.permissions().mode() & 0o1000 != 0 && (site.status.is_none() || says_so())
+    about.permissions().mode() & 0o1000 != 0 && (site.status.is_none() || site.is_in_front())
 }
 
 /// Salt's modes: pull 0600; publish 0600 or 0660, and 0666 only where the bus itself looks who connects.

@@ -4,6 +4,7 @@ use std::fs::{self, Metadata, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -246,7 +247,11 @@ fn a_list_says_who_may_listen_in_front() {
         fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
     }
     let config = site.path("master");
-    fs::write(&config, "brine: {acl: [{user: nobody, read: ['*']}]}\n").unwrap();
+    let pid_file = site.path("pid");
+    fs::write(&pid_file, "1").unwrap();
+    let acl = "[{user: nobody, read: ['*']}, {user: daemon, read: ['salt/*']}]";
+    let text = format!("pidfile: {}\nbrine: {{acl: {acl}}}\n", pid_file.display());
+    fs::write(&config, text).unwrap();
     let _bus = site.start_bus("3008.3");
     let salts = look(&site.publish());
     let mut attached = site.attach(&["--in-front", "--config", config.to_str().unwrap()]);
@@ -267,6 +272,13 @@ fn a_list_says_who_may_listen_in_front() {
     doctor.args(["doctor", "--config"]).arg(&config);
     let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
     assert!(!said.contains("every user may read all events"), "{said}");
+    // Nor does it seem wrong to a user who cannot see who serves Salt's own socket, and takes attach for the bus.
+    let daemon = 1;
+    let said = String::from_utf8(doctor.uid(daemon).gid(daemon).output().unwrap().stdout).unwrap();
+    assert!(said.contains("master: "), "{said}");
+    for wrong in ["every user may read all events", " serves the bus"] {
+        assert!(!said.contains(wrong), "{said}");
+    }
     assert!(attached.end().success());
     assert_eq!(look(&site.publish()), salts);
 }
