@@ -270,6 +270,12 @@ impl Running {
         let bus = part(&self.status, "bus");
         let (pid, endpoint) = (text(&self.status, "pid"), location.address.publish());
         let line = match is_bus_there(&self.status) {
+            true if part(&self.status, "attach").is_some() => {
+                // The bus's own process, as far as this user may know: in front, attach has its publish socket.
+                let own = listener(location.address.pull());
+                let own = own.map_or_else(String::new, |own| format!(" (pid {own})"));
+                format!("bus      running{own} at {endpoint}, joined by brine attach (pid {pid})")
+            }
             true => format!("bus      running (pid {pid}) at {endpoint}"),
             false => {
                 format!("bus      away: brine attach (pid {pid}) waits for it at {endpoint}")

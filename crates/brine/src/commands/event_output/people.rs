@@ -102,7 +102,8 @@ impl People {
         }
         pen.paint(Meaning::Faint, &front);
         pen.out.push(' ');
-        let mut sentence = line::describe(tag, data);
+        let localized = with_times_shown(tag, data, &self.zone);
+        let mut sentence = line::describe(tag, localized.as_ref().unwrap_or(data));
         if let (Style::Line, Some(columns)) = (&self.style, self.columns) {
             let left = columns.saturating_sub(text::width(&front) + 1);
             sentence = sentence.cut(left.max(8));
@@ -114,6 +115,20 @@ impl People {
             pen.below(tag, data);
         }
     }
+}
+
+/// The data of a gap whose two ends are times, as they are shown beside other times.
+fn with_times_shown(tag: &str, data: &Map, zone: &TimeZone) -> Option<Map> {
+    if tag != "brine/gap" {
+        return None;
+    }
+    let mut shown = data.clone();
+    for end in ["from", "to"] {
+        let time = clock::stamp(data.get(end)?.as_str()?)?;
+        let time = time.to_zoned(zone.clone());
+        shown.insert(end, time.strftime("%Y-%m-%d %H:%M:%S").to_string());
+    }
+    Some(shown)
 }
 
 /// Where text goes, in colour or not.
@@ -167,6 +182,22 @@ fn stamp_of(data: &Map) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ends_of_a_gap_are_times_of_the_zone_that_is_shown() {
+        let zone = TimeZone::fixed(jiff::tz::offset(-5));
+        let gap = |from: &str, to: &str| {
+            let data: Map = [("from", from), ("to", to)].into_iter().collect();
+            let shown = with_times_shown("brine/gap", &data, &zone);
+            line::describe("brine/gap", shown.as_ref().unwrap_or(&data)).to_string()
+        };
+        assert_eq!(
+            gap("2026-11-30T02:00:01.5+00:00", "2026-11-30T06:00:02+00:00"),
+            "events may be MISSED between 2026-11-29 21:00:01 and 2026-11-30 01:00:02"
+        );
+        let positions = "events may be MISSED between 7f3a-42 and 7f3a-99";
+        assert_eq!(gap("7f3a-42", "7f3a-99"), positions);
+    }
 
     fn lines(style: Style, colour: bool, stamps: &[&str]) -> String {
         let mut people = People::new(style, Zone::Utc);

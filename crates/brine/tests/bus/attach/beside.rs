@@ -61,6 +61,10 @@ fn events_go_both_ways_between_a_bus_and_clients_of_all_releases() {
                 code == Some(0) && shown.contains("attach   reading all events of the bus; "),
                 "{shown}"
             );
+            let pid = attached.process.id();
+            assert!(shown.starts_with("bus      running (pid "), "{shown}");
+            let joined = format!(", joined by brine attach (pid {pid})\n");
+            assert!(shown.contains(&joined), "{shown}");
         }
         let fired = request(
             &site.brine_sock(),
