@@ -1,5 +1,6 @@
 //! The history of a bus: whether there is one, where, and what it keeps.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,11 +52,21 @@ pub(crate) fn prepare(
             tracing::error!("{error}; the bus runs without history");
             Ok(None)
         }
+        Err(error @ OpenError::InUse { pid, .. }) if is_attach(pid) => Err(anyhow!(
+            "{error}, which is brine attach; stop that first: systemctl stop brine-attach, or kill {pid}"
+        )),
         Err(error @ OpenError::InUse { .. }) => Err(anyhow!(
             "{error}; stop that one, or give this one a directory of its own: brine: {{history: {{directory: …}}}}, or --history"
         )),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a process is a `brine attach`.
+fn is_attach(pid: u32) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = words.split(|byte| *byte == 0);
+    words.nth(1) == Some(b"attach")
 }
 
 /// Where the history of a bus is if no argument says.
