@@ -118,12 +118,28 @@ pub(super) fn ask(location: &BusLocation, fun: &str, args: Vec<Value>) -> anyhow
     let client = local_events::connect(location.local_address())?;
     let mut client =
         client.context("no reactor of Brine runs there: nothing answers on brine.sock")?;
+    if let Ok(status) = late::ask(&mut client, ANSWER_TIME, |client| {
+        client.status(Some(ANSWER_TIME))
+    }) && is_of_salts(&status)
+    {
+        bail!(NONE_BESIDE);
+    }
     let mut command = Map::from_iter([("client", "runner"), ("fun", fun)]);
     command.insert("arg", args);
     command.insert("kwarg", Map::new());
     Ok(late::ask(&mut client, ANSWER_TIME, |client| {
         client.run(command, Some(ANSWER_TIME))
     })?)
+}
+
+/// What is said of reactors where `brine attach` has none.
+pub(crate) const NONE_BESIDE: &str = "the master's reactor is Salt's own, which Brine cannot ask; brine attach --reactor FILE runs one of Brine's in its place";
+
+/// Whether what answers is a `brine attach` without a reactor. A bus without commands says `bus`.
+pub(crate) fn is_of_salts(status: &Value) -> bool {
+    let part = |name: &str| status.as_map()?.get(name)?.as_map();
+    let kind = part("node").and_then(|node| node.get("kind")?.as_str());
+    part("attach").is_some() && kind == Some("bus")
 }
 
 /// What the running reactor says of its rules; no event comes of it.

@@ -39,6 +39,7 @@ use super::start::{self, Read};
 use crate::access;
 use crate::bus_location;
 use crate::clock;
+use crate::commands::reactor;
 use crate::daemon::account;
 use crate::interrupt::Interrupt;
 use crate::terminal;
@@ -163,6 +164,11 @@ fn ask_reactor(
     client
         .connect(Some(Duration::ZERO))
         .context("no reactor of Brine can be asked here")?;
+    if let Ok(status) = client.status(Some(ANSWER_TIME))
+        && reactor::is_of_salts(&status)
+    {
+        bail!(reactor::NONE_BESIDE);
+    }
     let mut command = Map::from_iter([("client", "runner"), ("fun", function)]);
     command.insert("arg", arguments.positional);
     command.insert("kwarg", arguments.keyword);

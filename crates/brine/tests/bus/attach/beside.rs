@@ -65,6 +65,21 @@ fn events_go_both_ways_between_a_bus_and_clients_of_all_releases() {
             assert!(shown.starts_with("bus      running (pid "), "{shown}");
             let joined = format!(", joined by brine attach (pid {pid})\n");
             assert!(shown.contains(&joined), "{shown}");
+            let refusal = |words: &[&str], more: &[&Path]| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_brine"));
+                let output = command.args(words).args(more).output().unwrap();
+                assert_eq!(output.status.code(), Some(1), "{output:?}");
+                String::from_utf8(output.stderr).unwrap()
+            };
+            let text = refusal(&["reactor", "ls", "--sock-dir"], &[&site.sock_dir()]);
+            assert!(text.contains("Salt's own, which"), "{text}");
+            let other = site.path("other");
+            let words = ["bus", "--sock-dir", other.to_str().unwrap(), "--history"];
+            let text = refusal(&words, &[&site.history()]);
+            assert!(
+                text.contains(&format!("process {pid}, which is brine attach; stop")),
+                "{text}"
+            );
         }
         let fired = request(
             &site.brine_sock(),
