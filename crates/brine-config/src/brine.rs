@@ -101,7 +101,7 @@ impl Default for ApiOptions {
     }
 }
 
-const KEYS: [&str; 17] = [
+pub(crate) const KEYS: [&str; 17] = [
     "acl",
     "api",
     "audit",

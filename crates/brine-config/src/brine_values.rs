@@ -2,6 +2,7 @@
 
 use brine_wire::Value;
 
+use crate::brine::KEYS;
 use crate::error::ConfigError;
 use crate::types::type_name;
 
@@ -40,6 +41,14 @@ pub(crate) fn shown(value: &Value) -> String {
 
 /// An option that does not exist, with the most similar one that does.
 pub(crate) fn unknown(key: &str, keys: &[&'static str]) -> ConfigError {
+    if let Some((section, name)) = key.split_once('.')
+        && KEYS.contains(&name)
+    {
+        return ConfigError::UnknownOption {
+            option: format!("brine: {section}: {name}"),
+            hint: format!("it is one level up: brine: {{{name}: …}}"),
+        };
+    }
     let distance = |valid: &&&str| edit_distance(key, valid);
     let nearest = keys.iter().min_by_key(distance).copied();
     ConfigError::UnknownBrineKey {

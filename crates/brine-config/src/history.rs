@@ -257,6 +257,10 @@ mod tests {
                 "brine: history.max_ages: no such option; did you mean history.max_age?",
             ),
             (
+                "{redact: [x]}",
+                "brine: history: redact: no such option; it is one level up: brine: {redact: …}",
+            ),
+            (
                 "{max_age: 7}",
                 "brine: history.max_age: expected a time with its units such as 7d, 12h or 1d12h, or forever, found 7",
             ),

@@ -242,14 +242,17 @@ fn overrides(
 /// What can be used of `brine:`, and what is wrong with the rest: at most so many.
 fn usable(overrides: &Map, most: usize) -> (Vec<ConfigError>, Brine) {
     let mut value = overrides.get("brine").cloned();
-    let mut errors = Vec::new();
+    let mut errors: Vec<ConfigError> = Vec::new();
     while errors.len() < most {
         let error = match Brine::parse(value.as_ref()) {
             Ok(brine) => return (errors, brine),
             Err(error) => error,
         };
         value = value.and_then(|value| without(&value, error.keys().get(1..)?));
-        errors.push(error);
+        // Where one that must be there cannot be used, it is not missing, too.
+        if !errors.iter().any(|known| known.keys() == error.keys()) {
+            errors.push(error);
+        }
     }
     (errors, Brine::default())
 }

@@ -63,6 +63,7 @@ fn faults_under_brine_have_lines_too() {
     Error wrong-value master:3 brine: history.max_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "lots"; write a number of bytes, or a number with KiB, MiB or GiB
     Error wrong-value master:4 brine: log_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "many"; write a number of bytes, or a number with KiB, MiB or GiB
     "#);
+    insta::assert_snapshot!(reviewed("brine:\n  sinks: {a: {type: postgre}}\n"), @r#"Error wrong-value master:3 brine: sinks: a: type: expected postgres, mysql, file, webhook, otlp, nats, returner, found "postgre"; write postgres, mysql, file, webhook, otlp, nats, returner"#);
     insta::assert_snapshot!(reviewed("brine:\n  log_bytes: many\n"), @r#"Error wrong-value master:3 brine: log_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "many"; write a number of bytes, or a number with KiB, MiB or GiB"#);
 }
 

@@ -75,13 +75,16 @@ pub fn missing_backends(opts: &Opts) -> Vec<(String, String)> {
     let missing = names.filter(|name| !brine_auth::has_backend(name));
     let say = |name: String| {
         let why = match &*name {
-            "pam" => "this program is built without PAM (cargo's feature pam)".to_owned(),
-            name => format!("Brine has no back end {name}"),
+            "pam" => {
+                "this program is built without PAM (cargo's feature pam): its users cannot log in"
+                    .to_owned()
+            }
+            name => format!(
+                "Brine has no back end {name}: its users cannot log in; there are sharedsecret, file, ldap, pam, rest, brine \
+                 and auto"
+            ),
         };
-        let text = format!(
-            "option external_auth: {why}: its users cannot log in; there are sharedsecret, file, ldap, pam, rest, brine \
-             and auto"
-        );
+        let text = format!("option external_auth: {why}");
         (name, text)
     };
     missing.map(say).collect()

@@ -293,7 +293,11 @@ fn of_problem(problem: Problem) -> Finding {
     let option = problem
         .option
         .map_or_else(String::new, |option| format!("{option}: "));
-    finding.says(format!("{option}{}", problem.text), "see docs/reactor.md")
+    let remedy = match problem.text.ends_with("no such file") {
+        true => "create it, or correct the rule",
+        false => "see docs/reactor.md",
+    };
+    finding.says(format!("{option}{}", problem.text), remedy)
 }
 
 /// What keeps sinks, and the cluster, from starting.

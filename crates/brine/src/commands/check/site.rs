@@ -70,8 +70,11 @@ fn of_api(loaded: &Loaded, places: &[Place]) -> Option<Finding> {
 fn of_logins(loaded: &Loaded, places: &[Place]) -> Vec<Finding> {
     let missing = missing_backends(&loaded.opts).into_iter();
     let finding = |(name, text): (String, String)| {
-        Finding::warning("wrong-value", inner("external_auth", &name, places))
-            .says(text, "correct the name, unless a real master reads it")
+        let remedy = match &*name {
+            "pam" => "use the package, or build with --features pam",
+            _ => "correct the name, unless a real master reads it",
+        };
+        Finding::warning("wrong-value", inner("external_auth", &name, places)).says(text, remedy)
     };
     missing.map(finding).collect()
 }
