@@ -74,7 +74,7 @@ impl BusOptionArgs {
     }
 }
 
-/// A size: `1048576`, `64MiB`.
+/// A size: `1048576`, `64MiB`, `64M`.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let split = text
         .find(|c: char| !c.is_ascii_digit())
@@ -82,9 +82,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(split);
     let factor = match unit {
         "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
+        // The short ones as journalctl has them.
+        "KiB" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1 << 30,
         _ => 0,
     };
     let bytes = number
@@ -115,6 +116,7 @@ mod tests {
     fn sizes_have_units() {
         assert_eq!(bytes("64MiB"), Ok(64 << 20));
         assert_eq!(bytes("5"), Ok(5));
+        assert_eq!(bytes("10G"), bytes("10GiB"));
         for text in ["", "0", "MiB", "5MB", "-1", "99999999999GiB"] {
             assert!(bytes(text).is_err(), "{text}");
         }

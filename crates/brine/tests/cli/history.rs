@@ -80,6 +80,21 @@ fn history_chooses_by_tag_field_time_and_number() {
         ),
         (&["--last", "2"], &["my/other", "salt/job/2/new"]),
         (&["--last", "1", "my/*"], &["my/other"]),
+        (
+            &["--last", "2", "-S", "2026-11-29T08:05:00Z"],
+            &["salt/job/2/new"],
+        ),
+        (
+            &[
+                "--last",
+                "1",
+                "-S",
+                "2026-11-29T08:03:00Z",
+                "-U",
+                "2026-11-29T08:04:30Z",
+            ],
+            &["my/other"],
+        ),
         (&["-r", "-n", "2"], &["salt/job/2/new", "my/other"]),
         (&["--last", "2", "-r", "-n", "1"], &["salt/job/2/new"]),
         (&["--from", "new"], &[]),

@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     window: WindowArgs,
     /// The last N events that match
-    #[arg(long, visible_alias = "tail", value_name = "N", conflicts_with_all = ["since", "from", "cursor"],
+    #[arg(long, visible_alias = "tail", value_name = "N", conflicts_with_all = ["from", "cursor"],
           value_parser = clap::value_parser!(u64).range(1..))]
     last: Option<u64>,
     /// Stop after N events
@@ -200,7 +200,7 @@ fn print_stored(
         events.print_backward(window)?;
     } else {
         if let Some(last) = arguments.last {
-            events.seek_last(until, last)?;
+            events.seek_last(window, last)?;
         } else if let Err(gone) =
             history_store::seek(&mut events.reader, start, arguments.allow_gap)?
         {

@@ -57,10 +57,13 @@ impl StoredEvents<'_> {
         })
     }
 
-    /// Moves the reader to the first of the last `count` chosen events; to the end if there are none.
-    pub(super) fn seek_last(&mut self, until: Option<Millis>, count: u64) -> anyhow::Result<()> {
+    /// Moves the reader to the first of the last `count` chosen events of a time; to the end if there are none.
+    pub(super) fn seek_last(
+        &mut self,
+        window: (Option<Millis>, Option<Millis>),
+        count: u64,
+    ) -> anyhow::Result<()> {
         let (mut left, mut first) = (Some(count), None);
-        let window = (None, until);
         history_store::backward(&mut self.reader, self.selection, window, &mut |record| {
             Ok(match record {
                 Record::Event { position, .. } => {

@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
           default_missing_value = "1", require_equals = true, conflicts_with = "exec")]
     summary: Option<Duration>,
     /// Begin with past events that arrived at this time or later, such as 10m
-    #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last", "last_per_tag", "summary"])]
+    #[arg(short = 'S', long, value_name = "TIME", conflicts_with_all = ["from", "last_per_tag", "summary"])]
     since: Option<String>,
     /// Begin with past events: from a time or a sequence number, after a position, or from the earliest event
     #[arg(long, visible_alias = "start-sequence", value_name = "START", conflicts_with_all = ["last", "last_per_tag", "summary"])]
