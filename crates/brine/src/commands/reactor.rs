@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use brine_bus::client::local::LocalError;
+use brine_bus::client::local::blocking::LocalClient;
 use brine_config::Opts;
 use brine_reactor::journal::{self, Outcome, Run};
 use brine_reactor::rules::pattern_of;
@@ -118,28 +120,27 @@ pub(super) fn ask(location: &BusLocation, fun: &str, args: Vec<Value>) -> anyhow
     let client = local_events::connect(location.local_address())?;
     let mut client =
         client.context("no reactor of Brine runs there: nothing answers on brine.sock")?;
-    if let Ok(status) = late::ask(&mut client, ANSWER_TIME, |client| {
-        client.status(Some(ANSWER_TIME))
-    }) && is_of_salts(&status)
-    {
-        bail!(NONE_BESIDE);
-    }
     let mut command = Map::from_iter([("client", "runner"), ("fun", fun)]);
     command.insert("arg", args);
     command.insert("kwarg", Map::new());
-    Ok(late::ask(&mut client, ANSWER_TIME, |client| {
+    let answer = late::ask(&mut client, ANSWER_TIME, |client| {
         client.run(command, Some(ANSWER_TIME))
-    })?)
+    });
+    answer.map_err(|error| match is_of_salts(&mut client, &error) {
+        true => anyhow!(NONE_BESIDE),
+        false => error.into(),
+    })
 }
 
 /// What is said of reactors where `brine attach` has none.
 pub(crate) const NONE_BESIDE: &str = "the master's reactor is Salt's own, which Brine cannot ask; brine attach --reactor FILE runs one of Brine's in its place";
 
-/// Whether what answers is a `brine attach` without a reactor. A bus without commands says `bus`.
-pub(crate) fn is_of_salts(status: &Value) -> bool {
-    let part = |name: &str| status.as_map()?.get(name)?.as_map();
-    let kind = part("node").and_then(|node| node.get("kind")?.as_str());
-    part("attach").is_some() && kind == Some("bus")
+/// Whether a request was refused by a `brine attach` without a reactor.
+pub(crate) fn is_of_salts(client: &mut LocalClient, refusal: &LocalError) -> bool {
+    let is_not_here = matches!(refusal, LocalError::Refused { status: 501, .. });
+    let status = is_not_here.then(|| client.status(Some(ANSWER_TIME)));
+    let attach = |status: &Value| status.as_map()?.get("attach").cloned();
+    status.is_some_and(|status| status.is_ok_and(|status| attach(&status).is_some()))
 }
 
 /// What the running reactor says of its rules; no event comes of it.

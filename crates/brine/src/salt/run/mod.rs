@@ -164,16 +164,12 @@ fn ask_reactor(
     client
         .connect(Some(Duration::ZERO))
         .context("no reactor of Brine can be asked here")?;
-    if let Ok(status) = client.status(Some(ANSWER_TIME))
-        && reactor::is_of_salts(&status)
-    {
-        bail!(reactor::NONE_BESIDE);
-    }
     let mut command = Map::from_iter([("client", "runner"), ("fun", function)]);
     command.insert("arg", arguments.positional);
     command.insert("kwarg", arguments.keyword);
     let (value, code) = match client.run(command, Some(ANSWER_TIME)) {
         Ok(value) => (value, ExitCode::SUCCESS),
+        Err(error) if reactor::is_of_salts(&mut client, &error) => bail!(reactor::NONE_BESIDE),
         Err(LocalError::Refused { message, .. }) => (message.into(), ExitCode::FAILURE),
         Err(error) => return Err(error.into()),
     };
