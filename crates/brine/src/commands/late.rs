@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use brine_bus::address::Endpoint;
+use brine_bus::address::{Address, Endpoint};
 use brine_bus::client::local::blocking::LocalClient;
 
 use super::bench::listener;
-use super::doctor::is_stopped;
+use super::doctor::{exists, is_stopped};
 use crate::show;
 
 /// After so long an answer is late.
@@ -53,6 +53,62 @@ pub(crate) fn process_of(socket: &Path) -> String {
         true => format!(" (pid {pid}, which is stopped: kill -CONT {pid} lets it go on)"),
         false => format!(" (pid {pid})"),
     })
+}
+
+/// Looks whether the process that serves a bus of Salt's is stopped: it has no socket that answers, and the kernel goes
+/// on accepting connections for it.
+pub(crate) struct StopWatch {
+    address: Address,
+    /// The process, if this user may know it.
+    server: Option<i32>,
+    /// Whether the user knows that it is stopped.
+    is_told: bool,
+    next: Instant,
+}
+
+impl StopWatch {
+    pub(crate) fn new(address: Address) -> Self {
+        Self {
+            server: listener(address.pull()),
+            address,
+            is_told: false,
+            next: Instant::now(),
+        }
+    }
+
+    /// Whether it was stopped at the last look.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.is_told
+    }
+
+    /// When to look again.
+    pub(crate) const fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// What has changed since the last look, once each.
+    pub(crate) fn look(&mut self) -> Option<String> {
+        if self.next > Instant::now() {
+            return None;
+        }
+        self.next = Instant::now() + LATE;
+        // Not asked again while it is there: each question is a connection, which a stopped one does not take.
+        if !self.server.is_some_and(exists) {
+            self.server = listener(self.address.pull());
+        }
+        let pid = self.server?;
+        let is_stopped = is_stopped(pid);
+        if is_stopped == std::mem::replace(&mut self.is_told, is_stopped) {
+            return None;
+        }
+        let bus = format!("the bus at {}", self.address.publish());
+        Some(match is_stopped {
+            true => format!(
+                "{bus} sends nothing: its process (pid {pid}) is stopped; kill -CONT {pid} lets it go on"
+            ),
+            false => format!("{bus} goes on"),
+        })
+    }
 }
 
 /// Printed unless it is dropped in time.

@@ -18,7 +18,7 @@ mod sockets;
 mod unseen;
 
 pub(super) use self::ports::server as tcp_server;
-pub(super) use self::proc::is_stopped;
+pub(super) use self::proc::{exists, is_stopped};
 
 use std::io::ErrorKind;
 use std::net::TcpStream;

@@ -112,7 +112,7 @@ fn pids() -> Vec<i32> {
 }
 
 /// Whether there is such a process.
-pub(super) fn exists(pid: i32) -> bool {
+pub(in crate::commands) fn exists(pid: i32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 

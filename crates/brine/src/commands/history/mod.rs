@@ -159,6 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 reverse: arguments.reverse,
                 allow_gap: arguments.allow_gap,
                 no_wait: true,
+                address: None,
                 remote: remote.as_ref(),
             };
             let unreadable = unread.and_then(Result::err);

@@ -13,7 +13,7 @@ use brine_wire::Value;
 use super::{End, LOOK_EVERY, Printing, SILENT, is_cut_off};
 use crate::bus_location;
 use crate::commands::event_output::{Missing, utc};
-use crate::commands::late::{self, LATE};
+use crate::commands::late::{self, LATE, StopWatch};
 use crate::commands::local_starts::{self, before};
 use crate::remote::Remote;
 use crate::show;
@@ -37,6 +37,8 @@ struct Contact {
     silent_since: Option<Instant>,
     /// Whether `brine attach` beside another's bus is read.
     is_attach: bool,
+    /// Looks whether the bus that was joined is stopped.
+    stop_watch: Option<StopWatch>,
     /// Whether the bus that was joined is away.
     is_cut_off: bool,
     /// When to look for that again; never where no bus was joined.
@@ -52,6 +54,7 @@ impl Contact {
             unanswered: None,
             silent_since: None,
             is_attach: false,
+            stop_watch: None,
             is_cut_off: false,
             next_look: Some(Instant::now()),
             trouble: None,
@@ -161,6 +164,10 @@ impl Printing<'_> {
         }
         if is_there && self.follows_a_bus() {
             self.tell_of_the_joined(contact)?;
+            let change = contact.stop_watch.as_mut().and_then(StopWatch::look);
+            if let Some(change) = change {
+                self.complain(&change)?;
+            }
         }
         if let Some(remote) = self.wanted.remote {
             self.tell_of_trouble(remote, contact)?;
@@ -241,6 +248,9 @@ impl Printing<'_> {
         };
         let attach = status.get("attach");
         contact.is_attach = attach.is_some();
+        if contact.is_attach && contact.stop_watch.is_none() {
+            contact.stop_watch = self.wanted.address.cloned().map(StopWatch::new);
+        }
         contact.next_look = attach.map(|_| Instant::now() + LOOK_AT_STATUS_EVERY);
         let is_away = attach.is_some_and(is_cut_off);
         let was_away = std::mem::replace(&mut contact.is_cut_off, is_away);

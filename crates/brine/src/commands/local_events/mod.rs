@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use brine_bus::address::Address;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{EventQuery, LocalAddress, LocalError, Stored};
 use brine_bus::client::{ConnectError, Denied, EventRef, PublisherConfig};
@@ -58,6 +59,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) allow_gap: bool,
     /// Fail when the bus is not there, or ends.
     pub(crate) no_wait: bool,
+    /// Where Salt's sockets are, on this machine.
+    pub(crate) address: Option<&'a Address>,
     /// Where the bus is, if not on this machine.
     pub(crate) remote: Option<&'a Remote>,
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use brine_bus::address::Endpoint;
+use brine_bus::address::{Address, Endpoint};
 use brine_bus::client::blocking::Subscriber;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::{
@@ -25,6 +25,7 @@ use brine_wire::time::StartText;
 use self::summary::Summary;
 use super::event_output::{FormArgs, Output};
 use super::history::{GONE, WindowArgs, no_local_socket};
+use super::late::StopWatch;
 use super::local_events::{self, Counts, End as LocalEnd, Wanted};
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusArgs, BusLocation};
@@ -125,6 +126,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         connected: None,
         is_closed: local_events::connect(location.local_address()).err(),
         publish: location.address.publish().clone(),
+        stop_watch: StopWatch::new(location.address.clone()),
         lost: None,
         refusals: 0,
         timeout: arguments.timeout.unwrap_or_default(),
@@ -150,7 +152,7 @@ impl Arguments {
             return Ok(ExitCode::FAILURE);
         };
         let client = LocalClient::new(remote.address(), PublisherConfig::default());
-        self.watch_log(client, start, &selection, Some(remote))
+        self.watch_log(client, start, &selection, None, Some(remote))
     }
 
     /// Watches Brine's own socket; `None` if there is none and Salt's is enough.
@@ -164,7 +166,11 @@ impl Arguments {
             false => local_events::connect_unless_salts(location)?,
         };
         match client {
-            Some(client) => self.watch_log(client, start, &selection, None).map(Some),
+            Some(client) => {
+                let address = Some(&location.address);
+                let code = self.watch_log(client, start, &selection, address, None)?;
+                Ok(Some(code))
+            }
             None if needs_log => Err(no_local_socket(location)),
             None => Ok(None),
         }
@@ -186,6 +192,7 @@ impl Arguments {
         client: LocalClient,
         start: Option<StartText>,
         selection: &Selection,
+        address: Option<&Address>,
         remote: Option<&Remote>,
     ) -> anyhow::Result<ExitCode> {
         let wanted = Wanted {
@@ -200,6 +207,7 @@ impl Arguments {
             reverse: false,
             allow_gap: self.allow_gap,
             no_wait: self.no_wait,
+            address,
             remote,
         };
         let end = local_events::print(client, wanted, &mut *self.output())?;
@@ -258,6 +266,7 @@ struct Watch<'a> {
     /// Why Brine's own socket is not read, if there is one.
     is_closed: Option<Denied>,
     publish: Endpoint,
+    stop_watch: StopWatch,
     /// When the connection was lost that has not been made again.
     lost: Option<Instant>,
     /// How many connections in a row ended without an event.
@@ -383,6 +392,10 @@ impl Watch<'_> {
             // … then show it, and wait.
             self.out.flush()?;
             self.out.tick()?;
+            if let Some(change) = self.stop_watch.look() {
+                self.out.make_way()?;
+                show::complain(&change);
+            }
             if self.is_over() {
                 return Ok(End::TimeIsOver);
             }
@@ -466,7 +479,8 @@ impl Watch<'_> {
     fn longest_wait(&self) -> Duration {
         const LONG: Duration = Duration::from_secs(3600);
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let next = [self.deadline(), self.out.next_tick()];
+        let next_look = self.connected.map(|_| self.stop_watch.next());
+        let next = [self.deadline(), self.out.next_tick(), next_look];
         next.into_iter()
             .flatten()
             .map(until)

@@ -338,7 +338,21 @@ fn of_a_bus_and_an_attach_the_one_that_is_stopped_is_named() {
     let is_named = |what: &str| {
         kill_process(salts, Signal::STOP).unwrap();
         let (doctor, status) = (said_by(&site, "doctor"), said_by(&site, "status"));
+        // Who watches hears nothing else of it.
+        let said = site.path("said");
+        let mut watch = Command::new(env!("CARGO_BIN_EXE_brine"));
+        watch.args(["watch", "--sock-dir"]).arg(site.sock_dir());
+        watch.stdout(Stdio::null());
+        watch.stderr(fs::File::create(&said).unwrap());
+        let mut watch = watch.spawn().unwrap();
+        let says = |text: &str| {
+            until(text, || fs::read_to_string(&said).unwrap().contains(text));
+        };
+        says(&format!("(pid {salts}) is stopped; kill -CONT {salts}"));
         kill_process(salts, Signal::CONT).unwrap();
+        says(" goes on\n");
+        watch.kill().unwrap();
+        watch.wait().unwrap();
         assert!(
             doctor.0 == Some(1)
                 && doctor.1.contains("serves the bus, but is stopped")

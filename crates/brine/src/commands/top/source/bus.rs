@@ -14,7 +14,7 @@ use brine_wire::{Map, Value};
 use super::{Item, LOOK_EVERY, Link, Out, Over, Questions};
 use crate::bus_location;
 use crate::clock;
-use crate::commands::late;
+use crate::commands::late::{self, StopWatch};
 use crate::commands::local_events::{HEARTBEAT, SILENT};
 use crate::remote::Trouble;
 
@@ -150,6 +150,7 @@ fn follow_salts(address: &Address, is_closed: Option<&Denied>, out: &mut Out) ->
         ..SubscriberConfig::default()
     };
     let mut bus = Subscriber::new(address, config);
+    let mut stop_watch = StopWatch::new(address.clone());
     let (mut seq, mut was_connected, mut refusals) = (0, false, 0);
     loop {
         if let Err(error) = bus.connect(Duration::ZERO) {
@@ -173,7 +174,7 @@ fn follow_salts(address: &Address, is_closed: Option<&Denied>, out: &mut Out) ->
         }
         was_connected = true;
         let (before, since) = (seq, Instant::now());
-        let error = read_connection(&mut bus, &mut seq, is_refused, out)?;
+        let error = read_connection(&mut bus, &mut seq, is_refused, &mut stop_watch, out)?;
         refusals = if seq == before { refusals + 1 } else { 0 };
         if let Some(denied) = is_closed
             && refusals > 0
@@ -198,6 +199,7 @@ fn read_connection(
     bus: &mut Subscriber,
     seq: &mut u64,
     mut is_refused: bool,
+    stop_watch: &mut StopWatch,
     out: &mut Out,
 ) -> Result<ReceiveError, Over> {
     loop {
@@ -222,7 +224,15 @@ fn read_connection(
                     out.flush()?;
                     wait = LOOK_EVERY;
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    if let Some(change) = stop_watch.look() {
+                        out.link(match stop_watch.is_stopped() {
+                            true => Link::Lost(change),
+                            false => Link::Live,
+                        })?;
+                    }
+                    break;
+                }
                 Err(error) => return Ok(error),
             }
         }
