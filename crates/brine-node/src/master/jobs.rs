@@ -37,6 +37,22 @@ const JOB_OPTIONS: [&str; 5] = [
     "ret_kwargs",
 ];
 
+/// Says what a caller may not do, and which option would permit it.
+fn log_refusal(by: &Caller, request: &JobRequest) {
+    /// As much of a function and a target as a line of the log takes.
+    const MAX_SHOWN: usize = 100;
+    let shown = |value: &Value| -> String {
+        let text = python_text::str(value);
+        text.chars().take(MAX_SHOWN).collect()
+    };
+    let option = match by.rights {
+        Rights::External(_) => "external_auth",
+        Rights::Everything | Rights::Listed(_) => "publisher_acl",
+    };
+    let (fun, tgt) = (shown(&request.fun), shown(&request.tgt));
+    tracing::warn!(user = by.user, fun, tgt, "publish refused: {option}");
+}
+
 impl Context {
     /// Who sends this clear `publish`, by the key in its load; or the answer that refuses it.
     pub(super) fn caller(&self, load: &Map) -> Result<Caller, Value> {
@@ -96,7 +112,7 @@ impl Context {
             return HANDLER_FAILED.into();
         };
         if !self.permits(caller, &request) {
-            tracing::warn!(user = caller.user, "publish refused: publisher_acl");
+            log_refusal(caller, &request);
             return self.refuse(load, AUTHORIZATION.0, AUTHORIZATION.1);
         }
         let Some(_reserved) = self.reserve(request.jid.as_ref(), caller) else {
@@ -116,7 +132,7 @@ impl Context {
             return Err(PublishError::Blacklisted);
         }
         if !self.permits(by, request) {
-            tracing::warn!(user = by.user, "publish refused: publisher_acl");
+            log_refusal(by, request);
             return Err(PublishError::NotPermitted);
         }
         let Some(_reserved) = self.reserve(request.jid.as_ref(), by) else {

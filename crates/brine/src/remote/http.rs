@@ -160,11 +160,17 @@ impl Server {
         match connector.connect(name.clone(), stream).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => {
-                let hint = match error.to_string().contains("UnknownIssuer") {
+                let text = error.to_string();
+                if text.contains("InvalidContentType") {
+                    return Err(away(
+                        "what answers there does not speak TLS; if it speaks plain http, use http://, over a tunnel to 127.0.0.1 if it is another machine",
+                    ));
+                }
+                let hint = match text.contains("UnknownIssuer") {
                     true => "; --ca-file FILE names the certificates to trust",
                     false => "",
                 };
-                Err(away(format!("TLS: {error}{hint}")))
+                Err(away(format!("TLS: {text}{hint}")))
             }
         }
     }
