@@ -18,7 +18,8 @@ pub(super) struct BusOptionArgs {
     /// Offer the same bus in another directory to clients of another release; repeatable
     #[arg(long, value_name = "DIR=RELEASE")]
     also: Vec<Also>,
-    /// Memory for events that slow subscribers have not read yet, such as 64MiB
+    /// Memory for events that slow subscribers have not read yet, such as 128MiB
+    /// [default: as configured, else 64MiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     log_bytes: Option<u64>,
     /// Keep events on disk in this directory, so that readers can go back and numbering continues after a restart

@@ -29,6 +29,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// The arguments of `brine consumer`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 done; 1 failed, or there is no such consumer; 2 wrong usage; 3 the position that the
+consumer is to be at is not in the history.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

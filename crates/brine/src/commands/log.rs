@@ -33,6 +33,9 @@ const NOT_CLOSED: &str =
 
 /// The arguments of `brine log`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 done; 1 failed, also if verify finds damage or import skips lines; 2 wrong usage;
+3 events that export was asked for are not in the history or cannot be read.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

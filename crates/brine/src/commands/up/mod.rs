@@ -32,6 +32,7 @@ use crate::{bus_location, node, show};
 
 /// The arguments of `brine up`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 ended by a signal; 1 failed; 2 wrong usage.")]
 pub(crate) struct Arguments {
     /// Use this directory, and keep it, instead of a scratch one
     #[arg(long, value_name = "DIR")]

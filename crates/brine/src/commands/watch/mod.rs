@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
     timeout: Option<Duration>,
     #[command(flatten)]
     form: FormArgs,
-    /// Show rates per tag prefix instead of events, every SECS seconds
+    /// Show rates per tag prefix instead of events, every SECS seconds [default: 1]
     #[arg(long, value_name = "SECS", value_parser = show::seconds, num_args = 0..=1,
           default_missing_value = "1", require_equals = true, conflicts_with = "exec")]
     summary: Option<Duration>,
