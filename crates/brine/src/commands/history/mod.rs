@@ -24,6 +24,7 @@ use super::local_events::{self, End, Wanted};
 use super::selection::{Selection, SelectionArgs};
 use crate::bus_location::{self, BusLocation};
 use crate::clock::{self, Zone};
+use crate::host;
 use crate::remote::ApiArgs;
 use crate::show;
 use crate::usage::wrong_usage;
@@ -275,7 +276,14 @@ fn over_local_socket(
 
 /// Why a bus cannot be asked for its past.
 pub(crate) fn no_local_socket(location: &BusLocation) -> anyhow::Error {
-    bus_location::salts_own(location).unwrap_or_else(|| {
+    let salts = bus_location::salts_own(location).map(|salts| {
+        let directory = host::configured_directory(location).ok();
+        match directory.is_some_and(|directory| directory.join("events.db").exists()) {
+            true => anyhow::anyhow!("{salts}; brine history shows what an earlier one has stored"),
+            false => salts,
+        }
+    });
+    salts.unwrap_or_else(|| {
         let path = location.local_address();
         let path = path.map_or_else(String::new, |address| address.path().display().to_string());
         anyhow::anyhow!(
