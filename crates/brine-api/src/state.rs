@@ -166,6 +166,13 @@ impl ApiState {
         }
     }
 
+    /// Takes the place of a state with another log: whoever reads now is among its readers, and nothing is counted
+    /// anew.
+    pub fn continues(&mut self, before: &Self) {
+        self.counters = Arc::clone(&before.counters);
+        self.readers = before.readers.clone();
+    }
+
     /// Tells streams to write what the log holds and end.
     pub fn shut_down(&self) {
         self.shutdown.send_replace(true);

@@ -26,9 +26,9 @@ pub(crate) async fn respond(
     // It names minions and what they run; the other path holds numbers alone.
     if path.len() > 1 && !context.state.options.open_exporter {
         let subject = context.session()?.subject();
-        status::admit(subject, &context.state.api.acl.access(subject))?;
+        status::admit(subject, &context.state.api().acl.access(subject))?;
     }
-    let response = answer(&context.state.api, path, context.accept()).await;
+    let response = answer(&context.state.api(), path, context.accept()).await;
     response
         .map(Answer::Response)
         .ok_or_else(|| RestError::NotFound {

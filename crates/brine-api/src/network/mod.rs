@@ -84,7 +84,7 @@ pub async fn serve(
             () = &mut shutdown => break,
         }
     }
-    server.state.api.shut_down();
+    server.state.api().shut_down();
     server.state.streams.shut_down();
     server.closing.send_replace(true);
     let all_closed = async {

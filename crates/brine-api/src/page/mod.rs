@@ -80,7 +80,7 @@ pub(crate) async fn respond(
 ) -> Result<Answer, RestError> {
     let name = match path {
         ["healthz"] => return Ok(health::alive()),
-        ["readyz"] => return Ok(health::ready(&context.state.api)),
+        ["readyz"] => return Ok(health::ready(&context.state.api())),
         ["openapi.json"] => return Ok(openapi::answer()),
         ["status"] => return status(context),
         [] | ["brine"] if !context.path().ends_with("brine/") => "index.html",
@@ -97,8 +97,8 @@ pub(crate) async fn respond(
 
 /// What runs and who reads: the body is the local socket's.
 fn status(context: &Context) -> Result<Answer, RestError> {
-    let (api, subject) = (&context.state.api, context.session()?.subject());
-    let response = crate::status::get(api, subject, &api.acl.access(subject), context.query());
+    let (api, subject) = (context.state.api(), context.session()?.subject());
+    let response = crate::status::get(&api, subject, &api.acl.access(subject), context.query());
     Ok(Answer::Response(response?))
 }
 

@@ -37,10 +37,11 @@ pub(super) async fn post(
         return Err(RestError::BadRequest("The path holds a token".into()));
     }
     if let Ok(session) = context.session() {
-        let access = context.state.api.acl.access(session.subject());
+        let api = context.state.api();
+        let access = api.acl.access(session.subject());
         if !access.fire.contains(&tag) {
             let refused = Noticed::IsRefused { tag: Some(&tag) };
-            context.state.api.note(session.subject(), refused);
+            api.note(session.subject(), refused);
             return Err(RestError::Forbidden(
                 format!("\"{tag}\" is not among the tags you may fire (brine: {{acl: …}})").into(),
             ));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::operator::Operator;
 use super::options::RestOptions;
@@ -20,8 +20,7 @@ const BODIES_OF_ADDRESS: usize = 64;
 
 /// What requests over the network are answered from: one for all connections.
 pub struct RestState {
-    /// The log, the permissions by tag, and what `/status` shows: shared with the local socket.
-    pub api: Arc<ApiState>,
+    api: watch::Receiver<Arc<ApiState>>,
     /// The configuration.
     pub options: RestOptions,
     /// Who is logged in.
@@ -43,33 +42,40 @@ pub struct RestState {
 }
 
 impl RestState {
-    /// The state of an API for a master.
+    /// The state of an API for a master. `api` may get another log while requests are answered.
     #[must_use]
     pub fn new(
-        api: Arc<ApiState>,
+        api: watch::Receiver<Arc<ApiState>>,
         streams: Arc<Streams>,
         options: RestOptions,
         operator: Arc<dyn Operator>,
     ) -> Self {
+        let counters = Arc::clone(&api.borrow().counters);
         Self {
             sessions: Sessions::in_directory(options.session_directory.clone()),
             bodies: Limits::new(BODIES, BODIES_OF_ADDRESS),
             limited_logins: Seldom::default(),
             foreign_addresses: Seldom::default(),
             commands: Semaphore::new(options.limits.commands.clamp(1, Semaphore::MAX_PERMITS)),
-            counters: Arc::clone(&api.counters),
+            counters,
             api,
             streams,
             options,
             operator,
         }
     }
+
+    /// The log, the permissions by tag, and what `/status` shows: shared with the local socket.
+    #[must_use]
+    pub fn api(&self) -> Arc<ApiState> {
+        Arc::clone(&self.api.borrow())
+    }
 }
 
 impl std::fmt::Debug for RestState {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("RestState")
-            .field("api", &self.api)
+            .field("api", &self.api())
             .finish_non_exhaustive()
     }
 }

@@ -168,7 +168,7 @@ impl CatchUp {
                 Step::Continue
             }
             Next::Gap(gap) => self.report(gap),
-            Next::Tail => self.follow_feed(),
+            Next::Tail => self.follow_log(),
         }
     }
 
@@ -258,10 +258,13 @@ impl CatchUp {
     }
 
     /// At the end of a log that was replaced by another, continues there; the events in between are a gap.
-    fn follow_feed(&mut self) -> Step {
+    fn follow_log(&mut self) -> Step {
         let log = self.shared.log();
         if Arc::ptr_eq(&log, &self.log) {
             return Step::Tail;
+        }
+        if self.bounds.end.is_some() {
+            return Step::Complete; // its end is a number of the old one
         }
         let start = Start::After(self.position());
         self.cursor = log.events(start);

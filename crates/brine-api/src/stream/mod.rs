@@ -109,7 +109,7 @@ pub struct StreamStats {
 
 /// What the parts of the module share.
 struct Shared {
-    feed: watch::Receiver<Arc<Log>>,
+    api: watch::Receiver<Arc<ApiState>>,
     joins: mpsc::Sender<Join>,
     shutdown: watch::Receiver<bool>,
     /// Where streams catch up: the runtime that answers requests, known with the first of them.
@@ -141,18 +141,18 @@ impl Counters {
 
 impl Shared {
     fn log(&self) -> Arc<Log> {
-        Arc::clone(&self.feed.borrow())
+        Arc::clone(&self.api.borrow().log)
     }
 
     fn is_replaced(&self, log: &Arc<Log>) -> bool {
-        !Arc::ptr_eq(&self.feed.borrow(), log)
+        !Arc::ptr_eq(&self.api.borrow().log, log)
     }
 
     /// Done when another log has taken the place of this one.
     async fn replaced(&self, log: &Arc<Log>) {
-        let mut feed = self.feed.clone();
-        if feed
-            .wait_for(|current| !Arc::ptr_eq(current, log))
+        let mut api = self.api.clone();
+        if api
+            .wait_for(|current| !Arc::ptr_eq(&current.log, log))
             .await
             .is_err()
         {
@@ -167,38 +167,27 @@ impl Streams {
         self.config.events_of
     }
 
-    /// Starts the thread that serves streams which have caught up with the log of `api`.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn start(api: &ApiState, config: StreamConfig) -> io::Result<Arc<Self>> {
-        let (keep, feed) = watch::channel(Arc::clone(&api.log));
-        let streams = Self::start_with(api, feed, config);
-        drop(keep); // nobody replaces this log
-        streams
-    }
-
-    /// As [`Streams::start`], over the log that `feed` holds. When that log is replaced, streams continue in the new
-    /// one, and the events that they missed are a gap.
+    /// Starts the thread that serves streams which have caught up with the log of `api`. When that log is replaced,
+    /// streams continue in the new one, and the events that they missed are a gap. All else stays that of the first.
     ///
     /// # Errors
     /// When the system has no more threads.
-    pub fn start_with(
-        api: &ApiState,
-        feed: watch::Receiver<Arc<Log>>,
+    pub fn start(
+        api: watch::Receiver<Arc<ApiState>>,
         config: StreamConfig,
     ) -> io::Result<Arc<Self>> {
+        let first = Arc::clone(&api.borrow());
         let (joins, joining) = mpsc::channel(JOINS);
         let shutdown = watch::Sender::new(false);
         let (running, thread) = watch::channel(());
         let shared = Arc::new(Shared {
-            feed,
+            api,
             joins,
             shutdown: shutdown.subscribe(),
             runtime: OnceLock::new(),
-            readers: api.readers().clone(),
-            redact: Arc::clone(&api.redact),
-            audit: api.audit.clone(),
+            readers: first.readers().clone(),
+            redact: Arc::clone(&first.redact),
+            audit: first.audit.clone(),
             open: watch::Sender::new(()),
             counters: Counters::default(),
         });
@@ -363,7 +352,7 @@ fn prepare(
 ) -> Result<Prepared, RestError> {
     let session = context.session()?;
     let streams = &context.state.streams;
-    let access = context.state.api.acl.access(session.subject());
+    let access = context.state.api().acl.access(session.subject());
     if access.read.is_nothing() {
         let why = acl::may_not_read(session.subject());
         return Err(RestError::Forbidden(why.into()));

@@ -28,7 +28,7 @@ impl Network {
             event: &event,
             tag_bytes: tag.len(),
         };
-        self.state.api.log.append([incoming], Millis(1));
+        self.state.api().log.append([incoming], Millis(1));
     }
 }
 
@@ -113,7 +113,7 @@ fn health_is_for_everybody_and_readiness_ends_with_the_shutdown() {
     let network = Network::start();
     assert_eq!(network.get("/healthz", "").1, "{\"status\": \"ok\"}");
     assert_eq!(network.get("/readyz", "").1, "{\"status\": \"ready\"}");
-    network.state.api.shut_down();
+    network.state.api().shut_down();
     let (head, body) = network.get("/readyz", "");
     assert!(head.starts_with("http/1.1 503 "));
     assert_eq!(

@@ -14,7 +14,7 @@ use brine_auth::{Login, Token};
 use brine_log::{Log, LogConfig};
 use brine_wire::{Map, Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::support::{DEADLINE, LOG};
 
@@ -27,6 +27,8 @@ const SALT_TOKEN: &str = "9b861a77bd2a1d4233be2014a0fb0d82350f69cb593664bb4a113b
 /// A served port. Dropping it ends the server.
 pub(crate) struct Network {
     pub(crate) state: Arc<RestState>,
+    /// Where another log takes the place of the first.
+    pub(crate) api: watch::Sender<Arc<ApiState>>,
     pub(crate) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     runtime: Option<Runtime>,
@@ -76,6 +78,17 @@ pub(crate) fn token(user: &str, lives: Duration) -> Token {
         groups: Vec::new(),
         auth_list: None,
     }
+}
+
+fn api_state(acl: &str, log: Arc<Log>) -> ApiState {
+    let owner = rustix::process::geteuid().as_raw();
+    let acl = Acl::parse(Some(&json::parse(acl.as_bytes()).unwrap()), owner).unwrap();
+    let node = NodeInfo {
+        kind: "master",
+        id: String::new(),
+        version: "0.1.0",
+    };
+    ApiState::new(log, acl, node, ApiConfig::default())
 }
 
 impl Network {
@@ -135,15 +148,9 @@ impl Network {
         (config, log): (StreamConfig, Arc<Log>),
         tls: Option<network::Tls>,
     ) -> Self {
-        let owner = rustix::process::geteuid().as_raw();
-        let acl = Acl::parse(Some(&json::parse(acl.as_bytes()).unwrap()), owner).unwrap();
-        let node = NodeInfo {
-            kind: "master",
-            id: String::new(),
-            version: "0.1.0",
-        };
-        let api = Arc::new(ApiState::new(log, acl, node, ApiConfig::default()));
-        let streams = Streams::start(&api, config).unwrap();
+        let api = Arc::new(api_state(acl, log));
+        let (current, api) = watch::channel(api);
+        let streams = Streams::start(api.clone(), config).unwrap();
         let state = Arc::new(RestState::new(api, streams, options, operator));
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
@@ -159,6 +166,7 @@ impl Network {
         let served = runtime.spawn(network::serve(socket, tls, Arc::clone(&state), ended));
         let network = Self {
             state,
+            api: current,
             address,
             shutdown: Some(shutdown),
             runtime: Some(runtime),
@@ -166,6 +174,13 @@ impl Network {
         };
         network.log_in(TOKEN, "fred", Duration::from_secs(3600));
         network
+    }
+
+    /// Another log takes the place of the one that is served.
+    pub(crate) fn replace_log(&self, log: Arc<Log>) {
+        let mut state = api_state("[]", log);
+        state.continues(&self.api.borrow());
+        self.api.send_replace(Arc::new(state));
     }
 
     /// Opens a session.

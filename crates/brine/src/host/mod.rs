@@ -106,7 +106,13 @@ impl Attached {
         let operator = Arc::new(OwnMaster::of(master, &loaded.opts)?);
         let socket = settings.bind()?;
         let state = Arc::clone(&self.state);
-        let api = http_api::start(&loaded.brine, settings, socket, state, operator)?;
+        let api = http_api::start(
+            &loaded.brine,
+            settings,
+            socket,
+            watch::channel(state).1,
+            operator,
+        )?;
         let place = (api.address, api.is_tls);
         self.api = Some(api);
         Ok(place)

@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use brine_config::{Environment, Role};
+use tokio::sync::watch;
 
 use super::options::Key;
 use super::optparse::Syntax;
@@ -40,34 +40,42 @@ async fn api(service: &Service, passed: Option<TcpListener>) -> anyhow::Result<E
     let mut shutdown = pin!(host::shutdown_signal()?);
     let loaded = &service.loaded;
     let user = Environment::current().user;
-    let mut pid_file = None;
     // It may wait for a bus, and what it is told then explains that.
     service.warn_beside(None);
     if let Some(passed) = &passed {
         ApiSettings::of_master(&loaded.opts, &loaded.brine)?.warn_if_elsewhere(passed)?;
     }
-    loop {
-        let mut settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
-        settings.fit_into(host::open_files());
-        let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);
-        let feed = tokio::select! {
-            feed = Feed::open(loaded) => feed?,
-            () = &mut shutdown => return Ok(ExitCode::SUCCESS),
+    let mut settings = ApiSettings::of_master(&loaded.opts, &loaded.brine)?;
+    settings.fit_into(host::open_files());
+    let operator = Arc::new(BesideMaster::new(&loaded.opts, &user)?);
+    let (mut feed, state) = tokio::select! {
+        opened = Feed::open(loaded) => opened?,
+        () = &mut shutdown => return Ok(ExitCode::SUCCESS),
+    };
+    let socket = match passed {
+        Some(passed) => passed,
+        None => settings.bind()?,
+    };
+    let current = watch::Sender::new(Arc::new(state));
+    let api = http_api::start(
+        &loaded.brine,
+        settings,
+        socket,
+        current.subscribe(),
+        operator,
+    )?;
+    let _pid_file = service.is_up("salt-api is ready")?;
+    // In the background the log begins there.
+    tracing::info!(address = %api.address, "ready");
+    while feed.run(&mut shutdown).await? == Ended::Changed {
+        let (next, mut state) = tokio::select! {
+            opened = Feed::open_again(loaded) => opened,
+            () = &mut shutdown => break,
         };
-        let socket = match &passed {
-            Some(passed) => passed.try_clone().context("socket activation")?,
-            None => settings.bind()?,
-        };
-        let api = http_api::start(&loaded.brine, settings, socket, feed.state()?, operator)?;
-        if pid_file.is_none() {
-            pid_file = Some(service.is_up("salt-api is ready")?);
-            // In the background the log begins there.
-            tracing::info!(address = %api.address, "ready");
-        }
-        let ended = feed.run(&mut shutdown).await?;
-        drop(api);
-        if ended == Ended::Told {
-            return Ok(ExitCode::SUCCESS);
-        }
+        state.continues(&current.borrow());
+        current.send_replace(Arc::new(state));
+        feed = next;
     }
+    drop(api);
+    Ok(ExitCode::SUCCESS)
 }

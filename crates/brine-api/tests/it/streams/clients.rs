@@ -57,7 +57,7 @@ fn libraries_read_every_event_once_and_nothing_else() {
     // Long enough for heartbeats; if there were none, the libraries only have less to pass over.
     std::thread::sleep(Duration::from_millis(250));
     network.fire("end", "{}");
-    let last = network.state.api.log.position().seq.0;
+    let last = network.state.api().log.position().seq.0;
     let mut ended = BTreeSet::new();
     for line in lines
         .map(Result::unwrap)

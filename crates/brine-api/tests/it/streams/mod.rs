@@ -2,6 +2,7 @@
 
 mod clients;
 mod events;
+mod replaced;
 mod slow;
 mod support;
 mod websocket;

@@ -85,7 +85,7 @@ fn a_hundred_that_stop_reading_cost_nothing_and_get_everything_when_they_wake() 
     for client in sleepers.iter_mut().chain([&mut prompt]) {
         client.until("retry: 400\n");
     }
-    let log = Arc::clone(&network.state.api.log);
+    let log = Arc::clone(&network.state.api().log);
     // Until all sockets are full and all have been let go.
     fire_numbers(&log, 0..EVENTS / 2);
     assert_eq!(
@@ -112,7 +112,7 @@ fn a_restart_under_a_thousand_streams_loses_and_repeats_nothing() {
     files.current = files.maximum;
     setrlimit(Resource::Nofile, files).unwrap();
     let mut network = Network::start();
-    let log = Arc::clone(&network.state.api.log);
+    let log = Arc::clone(&network.state.api().log);
     let mut counts: Vec<BTreeMap<u64, u32>> = vec![BTreeMap::new(); STREAMS];
     let mut last_ids = vec![String::from("7f3a-0"); STREAMS];
     for round in 0..3 {
@@ -171,7 +171,7 @@ fn a_slow_reader_gets_a_gap_where_nothing_is_left() {
     let network = Network::with_log(Log::new(config));
     let mut slow = network.events("", "");
     slow.until("retry: 400\n");
-    let log = Arc::clone(&network.state.api.log);
+    let log = Arc::clone(&network.state.api().log);
     fire_numbers(&log, 0..20_000);
     // The gap comes between two records, or inside one, whose rest is gone: then it connects again.
     let mut seen = Vec::new();
@@ -245,7 +245,7 @@ fn streams_that_have_ended_keep_nothing_in_the_log() {
     network.fire("my/tag", "{}");
     client.until("tag: my/tag\n");
     drop(client);
-    let log = Arc::clone(&network.state.api.log);
+    let log = Arc::clone(&network.state.api().log);
     // Eight times what the log keeps for nobody.
     fire_numbers(&log, 0..4096);
     wait_until("the log to let go of what nobody needs", || {
@@ -259,7 +259,7 @@ fn a_reader_that_takes_one_byte_at_a_time_gets_every_record_whole() {
     let network = Network::start();
     let mut client = network.events("limit=300", "");
     client.until("retry: 400\n");
-    let log = Arc::clone(&network.state.api.log);
+    let log = Arc::clone(&network.state.api().log);
     fire_numbers(&log, 0..300);
     let body = slowly(&client.stream);
     assert_eq!(body.matches("\"tag\": \"many\"}\n\n").count(), 300);

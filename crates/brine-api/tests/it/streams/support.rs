@@ -24,7 +24,7 @@ impl Network {
             event: &event,
             tag_bytes: tag.len(),
         };
-        self.state.api.log.append([incoming], Millis(at));
+        self.state.api().log.append([incoming], Millis(at));
     }
 
     /// Opens `/events` with a query and further header lines.

@@ -28,7 +28,7 @@ use brine_log::Seq;
 use brine_log::history::{HistoryReader, Read};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 
 use super::history::{self, HistoryDefault, RunningHistory};
@@ -236,7 +236,7 @@ impl Beside {
     }
 
     /// What requests to the local socket and the HTTP API are answered from.
-    pub(crate) fn state(&self) -> anyhow::Result<Arc<ApiState>> {
+    pub(crate) fn state(&self) -> anyhow::Result<ApiState> {
         let commands = self.reactor.as_ref().map(|running| {
             let commands = WithReactor {
                 inner: None,
@@ -257,12 +257,12 @@ impl Beside {
         if let Some(reactor) = &self.reactor {
             figures::attach_reactor(&mut state, reactor);
         }
-        Ok(Arc::new(state))
+        Ok(state)
     }
 
     /// Serves the local socket until the bus has ended, and the HTTP API of the master if that is wanted.
     pub(crate) fn start(&mut self, with_api: bool) -> anyhow::Result<()> {
-        let state = self.state()?;
+        let state = Arc::new(self.state()?);
         self.socket = local_socket::start(&self.location, Arc::clone(&state))?;
         if with_api {
             self.api = Some(start_api(&self.location, state)?);
@@ -339,7 +339,13 @@ fn start_api(location: &BusLocation, state: Arc<ApiState>) -> anyhow::Result<Run
     let user = Environment::current().user;
     let operator = Arc::new(BesideMaster::new(opts, &user)?);
     let socket = settings.bind()?;
-    http_api::start(&location.brine, settings, socket, state, operator)
+    http_api::start(
+        &location.brine,
+        settings,
+        socket,
+        watch::channel(state).1,
+        operator,
+    )
 }
 
 /// Notices when another socket is in the place of the bus's; `None` for a bus on ports.

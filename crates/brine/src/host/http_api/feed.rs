@@ -3,7 +3,8 @@
 //! If the bus has a local socket and a history (a Brine master's, or `brine attach` beside a real one), the API
 //! repeats its log here, number by number, and reads what is no longer in memory from that history: positions are the
 //! bus's own. Otherwise the API joins the bus, as `brine attach` does, with its own log and positions. If that
-//! changes while the API runs, the API starts over.
+//! changes while the API runs, another feed takes the place of the first: streams continue there, and requests notice
+//! nothing.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -51,19 +52,19 @@ pub(crate) enum Feed {
 pub(crate) enum Ended {
     /// It was told to.
     Told,
-    /// There is another log now: readers have to start over.
+    /// There is another log now.
     Changed,
 }
 
 impl Feed {
-    /// Finds out what there is beside this process.
-    pub(crate) async fn open(loaded: &Loaded) -> anyhow::Result<Self> {
+    /// Finds out what there is beside this process; also what requests are answered from.
+    pub(crate) async fn open(loaded: &Loaded) -> anyhow::Result<(Self, ApiState)> {
         let location = BusLocation::of_node(loaded, Node::Master)?;
         let address = location
             .local_address()
             .context("nothing says where the master's sockets are; set sock_dir")?;
         match Repeat::open(&location, &address).await {
-            Ok(Some(repeat)) => return Ok(Self::Repeats(Box::new(repeat))),
+            Ok(Some((repeat, state))) => return Ok((Self::Repeats(Box::new(repeat)), state)),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(
@@ -72,14 +73,24 @@ impl Feed {
                 );
             }
         }
-        Ok(Self::Joins(Box::new(join(location)?), address))
+        let beside = join(location)?;
+        let state = beside.state()?;
+        Ok((Self::Joins(Box::new(beside), address), state))
     }
 
-    /// What requests are answered from.
-    pub(crate) fn state(&self) -> anyhow::Result<Arc<ApiState>> {
-        match self {
-            Self::Repeats(repeat) => Ok(Arc::clone(&repeat.state)),
-            Self::Joins(beside, _) => beside.state(),
+    /// Finds it out once more, as often as it takes: requests are answered meanwhile.
+    pub(crate) async fn open_again(loaded: &Loaded) -> (Self, ApiState) {
+        loop {
+            match Self::open(loaded).await {
+                Ok(opened) => return opened,
+                Err(error) => {
+                    tracing::warn!(
+                        "the bus cannot be read; trying again: {}",
+                        show::one_line(&error)
+                    );
+                    sleep(LOOK).await;
+                }
+            }
         }
     }
 
@@ -196,7 +207,6 @@ async fn kept(address: &LocalAddress) -> anyhow::Result<Option<Kept>> {
 /// The log of a bus, repeated.
 pub(crate) struct Repeat {
     log: Arc<Log>,
-    state: Arc<ApiState>,
     events: EventStream,
     address: LocalAddress,
     /// The bus's own publish socket.
@@ -205,7 +215,10 @@ pub(crate) struct Repeat {
 
 impl Repeat {
     /// Opens the log of the bus at a local socket, and reads it up to now; `None` if it has no history.
-    async fn open(location: &BusLocation, address: &LocalAddress) -> anyhow::Result<Option<Self>> {
+    async fn open(
+        location: &BusLocation,
+        address: &LocalAddress,
+    ) -> anyhow::Result<Option<(Self, ApiState)>> {
         let Some(kept) = kept(address).await? else {
             return Ok(None);
         };
@@ -224,8 +237,8 @@ impl Repeat {
             from: from.to_string(),
             ..EventQuery::default()
         };
+        let state = state(location, &log)?;
         let mut repeat = Self {
-            state: Arc::new(state(location, &log)?),
             log,
             events: EventStream::new(address.clone(), &query),
             address: address.clone(),
@@ -245,7 +258,7 @@ impl Repeat {
             anyhow::ensure!(repeat.take(&delivery), "the log has changed meanwhile");
         }
         tracing::info!(log = %repeat.log.id(), directory = %kept.directory.display(), "positions are the master's");
-        Ok(Some(repeat))
+        Ok(Some((repeat, state)))
     }
 
     /// Repeats the log until it is another.

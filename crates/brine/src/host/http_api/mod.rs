@@ -20,7 +20,7 @@ use brine_api::stream::{EventsOf, StreamConfig, Streams};
 use brine_api::{ApiState, network::Tls};
 use brine_config::Brine;
 use brine_wire::compat::Series;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::clock::local_offset;
 pub(crate) use beside::BesideMaster;
@@ -41,17 +41,17 @@ pub(crate) struct RunningApi {
     pub(crate) is_tls: bool,
 }
 
-/// Serves the API on a socket that listens.
+/// Serves the API on a socket that listens. `api` may get another log meanwhile: streams continue there.
 pub(crate) fn start(
     brine: &Brine,
     settings: ApiSettings,
     socket: TcpListener,
-    api: Arc<ApiState>,
+    api: watch::Receiver<Arc<ApiState>>,
     operator: Arc<dyn Operator>,
 ) -> anyhow::Result<RunningApi> {
     let forms = brine.api.forms.or(brine.compat);
     let streams = Streams::start(
-        &api,
+        api.clone(),
         StreamConfig {
             zone: local_offset,
             events_of: match forms.map(|forms| forms.series()) {
