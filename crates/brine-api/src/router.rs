@@ -13,6 +13,9 @@ use crate::rest::{self, Answer, Context, Endpoint, RestError, RestState, Transpo
 use crate::stream::{self, StreamKind};
 use crate::{incoming, metrics, page};
 
+/// How much of an error nobody foresaw is logged, in characters: it may quote what the master said.
+const LOGGED: usize = 500;
+
 /// Answers a request that came over the network.
 pub(crate) async fn respond(
     state: &Arc<RestState>,
@@ -46,7 +49,16 @@ pub(crate) async fn respond(
             // It may quote what was sent.
             let text = error.to_string();
             let text = rest::blanked(&text);
-            tracing::debug!(peer = %context.peer(), path = context.path(), err = ?text, "request refused");
+            match error {
+                // The client is not told.
+                RestError::Unforeseen(_) => {
+                    let text: String = text.chars().take(LOGGED).collect();
+                    tracing::warn!(peer = %context.peer(), path = ?rest::blanked(context.path()), err = ?text, "request failed");
+                }
+                _ => {
+                    tracing::debug!(peer = %context.peer(), path = context.path(), err = ?text, "request refused");
+                }
+            }
             let mut response = context.refuse(&error);
             context.decorate(response.headers_mut());
             if closes {

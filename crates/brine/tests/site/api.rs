@@ -150,6 +150,7 @@ fn the_api_runs_beside_a_real_master() {
     bus.next("salt/minion/m1/start");
     api.wait();
     serves(&api);
+    says_what_nobody_foresaw(&site, "salt-api");
     refused_jobs_show_no_secrets(&api, &mut bus);
     a_job_id_is_its_users(&api);
     a_refused_function_is_no_failed_login(&api);
@@ -209,6 +210,17 @@ fn the_api_runs_beside_a_real_master() {
     let after = stream.id_of("salt/netapi/hook/site/after").unwrap();
     let log = |id: &str| id.split_once('-').unwrap().0.to_owned();
     assert_eq!(log(&before), log(&after));
+    // Once there is attach, positions are those of its history; streams continue there, and the port stays.
+    let attached = Process::start(site.command("attach"));
+    let head = format!("x-auth-token: {fred}\r\n");
+    let newest = format!("\"newest\": \"{}-", log(&after));
+    wait_until("attach's log is read", || {
+        !api.ask("GET /status", &head, "").text.contains(&newest)
+    });
+    hook("/hook/site/moved");
+    let moved = stream.id_of("salt/netapi/hook/site/moved").unwrap();
+    assert_ne!(log(&moved), log(&after));
+    drop(attached);
     drop(served);
     // As a part of attach, the API has its events and its positions.
     let mut attach = site.command("attach");
@@ -218,7 +230,7 @@ fn the_api_runs_beside_a_real_master() {
     self::stream(&api, &fred);
     hook("/hook/site/attached");
     let stored = || Stored::of(&site, "salt/netapi/hook/site/*").ids;
-    wait_until("both events are on the disk", || stored().len() >= 2);
+    wait_until("both events are on the disk", || stored().len() >= 3);
     let stored = stored();
     let mut stream = Stream::open(&api, &fred, Some(&stored[0]));
     stream.until("tag: salt/netapi/hook/site/attached\n");
@@ -380,6 +392,13 @@ fn functions(api: &Api, session: &str) {
         shown(&unknown.value()),
         r#"{"status": 500, "return": "An unexpected error occurred"}"#
     );
+}
+
+/// Why a request failed is in the log.
+fn says_what_nobody_foresaw(site: &Site, program: &str) {
+    let log = fs::read_to_string(site.path(program)).unwrap();
+    let said = |line: &&str| line.contains("request failed") && line.contains("no.such");
+    assert!(log.lines().any(|line| said(&line)), "{log}");
 }
 
 /// Users may do what `external_auth` says, by session, by Salt's token, and by password.

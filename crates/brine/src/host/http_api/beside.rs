@@ -617,7 +617,8 @@ fn limit(text: &str) -> Option<Duration> {
 
 fn client_error(error: ClientError) -> OperatorError {
     match error {
-        ClientError::NoMaster | ClientError::NoAnswer(_) => {
+        // A bus that goes away while a job runs is the master's.
+        ClientError::NoMaster | ClientError::NoAnswer(_) | ClientError::Bus(_) => {
             OperatorError::NoMaster(error.to_string())
         }
         ClientError::Refused(text) => match limit(&text) {
@@ -637,6 +638,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use brine_bus::address::Endpoint;
+    use brine_bus::client::ReceiveError;
     use brine_config::{Environment, Role};
 
     use super::*;
@@ -661,6 +663,15 @@ mod tests {
         let _connection = bus.accept().unwrap();
         let other = bus.accept().map(drop).map_err(|error| error.kind());
         assert_eq!(other, Err(std::io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn a_master_that_goes_away_during_a_job_is_one_that_is_not_there() {
+        let lost = ReceiveError::Closed {
+            endpoint: Endpoint::Path("/run/salt/master_event_pub.ipc".into()),
+        };
+        let error = client_error(ClientError::Bus(lost));
+        assert!(matches!(error, OperatorError::NoMaster(_)), "{error:?}");
     }
 
     #[test]
