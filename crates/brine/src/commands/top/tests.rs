@@ -10,7 +10,7 @@ use ratatui::crossterm::event::{
 
 use super::app::{App, Link, Overlay, View, Wish};
 use super::draw;
-use super::source::Item;
+use super::source::{BUS_AWAY, Item};
 use crate::clock::Zone;
 
 /// 2026-11-29 10:00:00 UTC.
@@ -398,4 +398,7 @@ fn the_absence_of_the_master_that_was_joined_is_said_while_it_lasts() {
         let said = picture.starts_with("\"✗ ") && picture.contains(away);
         assert_eq!(said, is_said, "{picture}");
     }
+    app.take(Item::Link(Link::Lost(BUS_AWAY.to_owned())));
+    let picture = picture(&mut app, 80, 24);
+    assert!(picture.contains("brine attach has ended: "), "{picture}");
 }

@@ -26,21 +26,24 @@ pub(in crate::commands::top) const BUS_AWAY: &str = "the bus is away; waiting fo
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// Reads Brine's own socket until the user has seen enough. A stream that breaks continues where it was. `trouble`
-/// says of what answers for an API what its socket cannot: that nothing is behind it.
+/// says of what answers for an API what its socket cannot: that nothing is behind it; `stop_watch` whether the process
+/// is stopped whose bus it is, which is another one beside `brine attach`.
 pub(super) fn read_local(
     address: LocalAddress,
     last: u64,
     trouble: Option<&Trouble>,
+    stop_watch: Option<StopWatch>,
     out: &mut Out,
 ) {
     // The end is the user's.
-    let _ = follow(address, last, trouble, out);
+    let _ = follow(address, last, trouble, stop_watch, out);
 }
 
 fn follow(
     address: LocalAddress,
     last: u64,
     trouble: Option<&Trouble>,
+    mut stop_watch: Option<StopWatch>,
     out: &mut Out,
 ) -> Result<(), Over> {
     let query = EventQuery {
@@ -52,6 +55,7 @@ fn follow(
     let client = LocalClient::new(address, PublisherConfig::default());
     let mut stream = client.unconnected_events(&query);
     let mut link = Link::Connecting;
+    let mut stopped = None;
     loop {
         let mut next = stream.next(Wait::For(Duration::ZERO));
         if matches!(next, Ok(None)) {
@@ -60,11 +64,16 @@ fn follow(
             let silent = heard
                 .map(|heard| heard.elapsed())
                 .filter(|time| *time >= SILENT);
+            if let Some(watch) = &mut stop_watch
+                && let Some(change) = watch.look()
+            {
+                stopped = watch.is_stopped().then_some(change);
+            }
             let present = match (trouble.and_then(Trouble::get), silent) {
                 (Some(reason), _) => Link::Lost(format!("{reason}; connecting again")),
                 // Connected to what answers for an API is not yet connected to the API.
                 (None, Some(time)) if stream.is_answered() => silent_for(time, &socket, &link),
-                (None, _) if stream.is_answered() => Link::Live,
+                (None, _) if stream.is_answered() => stopped.clone().map_or(Link::Live, Link::Lost),
                 (None, _) if link == Link::Live => Link::Connecting,
                 (None, _) => link.clone(),
             };

@@ -29,6 +29,7 @@ use brine_wire::Map;
 use super::app::{App, Link, Wish};
 use crate::bus_location::BusLocation;
 use crate::clock;
+use crate::commands::late::StopWatch;
 use crate::commands::local_events;
 use crate::remote::{Kind, Remote};
 
@@ -98,8 +99,9 @@ impl Source {
         match local {
             Some(local) => {
                 let (address, mut asks) = (local.clone(), out.clone());
+                let stop_watch = StopWatch::new(location.address.clone());
                 thread::spawn(move || {
-                    bus::read_local(local, last, None, &mut Out::new(out));
+                    bus::read_local(local, last, None, Some(stop_watch), &mut Out::new(out));
                 });
                 thread::spawn(move || {
                     serve(&wishes, &mut asks, &mut bus::Local::new(address));
@@ -126,7 +128,9 @@ impl Source {
             Kind::Salt => 0,
         };
         let (events, mut asks) = (address.clone(), out.clone());
-        thread::spawn(move || bus::read_local(events, last, Some(&trouble), &mut Out::new(out)));
+        thread::spawn(move || {
+            bus::read_local(events, last, Some(&trouble), None, &mut Out::new(out));
+        });
         thread::spawn(move || serve(&wishes, &mut asks, &mut bus::Local::new(address)));
         source.remote = Some(remote);
         source
