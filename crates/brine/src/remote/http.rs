@@ -280,6 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_without_tls_is_told_from_one_with_a_bad_certificate() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let answers = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+            std::io::Write::write_all(&mut stream, answer).unwrap();
+            // Kept until the other side has read it and closes.
+            let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+        });
+        let server = Server::new(&url, &TlsOptions::default()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        let Err(Failure::Away(said)) = runtime.block_on(server.connect()).map(drop) else {
+            panic!("expected no connection");
+        };
+        assert!(said.contains("does not speak TLS"), "{said}");
+        answers.join().unwrap();
+    }
+
+    #[test]
     fn a_refusal_says_what_salts_pages_say() {
         let page = b"<html><h2>401 Unauthorized</h2><p>Could not authenticate</p></html>";
         assert_eq!(
