@@ -475,6 +475,23 @@ fn beside_salts_own_bus_it_is_said_that_it_keeps_and_acknowledges_nothing() {
 }
 
 #[test]
+fn beside_salts_own_bus_the_history_of_an_earlier_attach_is_named() {
+    let bus = Bus::absent();
+    std::fs::create_dir_all(bus.sock_dir()).unwrap();
+    let socket = format!("{}/master_event_pub.ipc", bus.sock_dir());
+    let _salts = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let config = bus.config_dir();
+    let event = r#"{"time": "2026-11-29T08:00:00Z", "tag": "a/b", "data": {}}"#;
+    let watch = || run(&mut brine(&["watch", "--last", "3", "-c", &config]), "");
+    let hint = "; brine history shows what an earlier one has stored\n";
+    assert!(!watch().stderr.contains(hint));
+    let left = run(&mut brine(&["log", "import", "-c", &config]), event);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let left = watch();
+    assert!(left.stderr.ends_with(hint), "{left:?}");
+}
+
+#[test]
 fn a_bus_that_hangs_while_it_is_watched_is_told_from_a_quiet_one() {
     let bus = Bus::start();
     let mut watch = bus.listener(&["watch", "-o", "tags"]);
