@@ -9,7 +9,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::geteuid;
 
 use crate::history::open::OpenError;
@@ -164,7 +164,7 @@ pub(crate) struct Writer {
 
 /// The process that writes a store now.
 pub(crate) fn writer(directory: &Path) -> Option<Writer> {
-    let mut lock = File::open(directory.join(LOCK)).ok()?;
+    let mut lock = open_regular(&directory.join(LOCK), OpenOptions::new().read(true)).ok()?;
     match flock(&lock, FlockOperation::NonBlockingLockShared) {
         Ok(()) => None,
         Err(_) => Some(Writer::read(&mut lock)),
@@ -212,11 +212,20 @@ fn take_lock(directory: &Path, bus: Option<&Path>) -> Result<File, OpenError> {
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    open_regular(path, options.mode(0o600))
+}
+
+/// Opens a file that must be one: whoever opens a pipe waits until somebody opens its other end.
+pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(nonblocking).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("{} is not a file; remove it", path.display()),
+        )),
+    }
 }

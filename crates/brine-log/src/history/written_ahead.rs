@@ -3,8 +3,11 @@
 //! To ask the engine, the file would have to be opened properly, which makes and locks files beside it. Facts: SQLite's
 //! file format, "The Database Header" and "WAL-Mode File Format".
 
-use std::fs;
+use std::fs::OpenOptions;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+
+use crate::history::directory::open_regular;
 
 /// Numbers of a store's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +30,20 @@ const APPLICATION_ID: usize = 68;
 /// The header in the newest commit that was written ahead of this file; `None` if none of them changed its first page.
 pub(super) fn header(store: &Path) -> Option<Header> {
     // The engine has no locks on this file, so that it may be opened and closed here.
-    newest_header(&fs::read(beside(store)?).ok()?)
+    newest_header(&read(&beside(store)?)?)
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut file = open_regular(path, OpenOptions::new().read(true)).ok()?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// How many whole commits follow the first page of this file that is damaged: the engine reads none of them. A commit
 /// that was torn when the machine stopped is the last one, and followed by none.
 pub(crate) fn commits_behind_damage(store: &Path) -> usize {
-    let wal = beside(store).and_then(|wal| fs::read(wal).ok());
+    let wal = beside(store).and_then(|wal| read(&wal));
     wal.and_then(|wal| behind_damage(&wal)).unwrap_or(0)
 }
 
@@ -167,7 +177,7 @@ mod tests {
         for commit in commits {
             connection.execute_batch(commit).unwrap();
         }
-        fs::read(directory.path().join("store-wal")).unwrap()
+        std::fs::read(directory.path().join("store-wal")).unwrap()
     }
 
     #[test]

@@ -45,6 +45,16 @@ const SCHEMA: &str = "
 /// Refuses a file of another program or of a newer Brine, and changes nothing: neither the file nor what is beside it.
 /// A file that does not exist, is empty, or cannot be read passes.
 pub(crate) fn refuse_others(path: &Path) -> Result<(), StoreError> {
+    // The engine opens these, too. Whoever opens a pipe waits until somebody opens its other end.
+    for end in ["-wal", "-shm", "-journal"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(end);
+        let beside = Path::new(&beside);
+        if fs::metadata(beside).is_ok_and(|about| !about.is_file()) {
+            let reason = format!("{} is not a file", beside.display());
+            return Err(StoreError::Damaged { reason });
+        }
+    }
     match fs::metadata(path) {
         Ok(about) if about.is_file() && about.len() > 0 => {}
         _ => return Ok(()),
