@@ -22,8 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use brine_wire::field_filter::FieldFilter;
-use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend as _, CrosstermBackend};
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{
     self, DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
@@ -33,6 +32,8 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use ratatui::layout::{Rect, Size};
+use ratatui::{Terminal, TerminalOptions, Viewport};
 use rustix::event::PollFlags;
 
 use self::app::App;
@@ -128,7 +129,7 @@ fn show(
         let elapsed = drawn.map_or(IDLE, |drawn| drawn.elapsed());
         if (is_changed && elapsed >= FRAME) || elapsed >= IDLE {
             app.now = clock::now().0;
-            screen.terminal.draw(|frame| draw::draw(app, frame))?;
+            screen.draw(app)?;
             (drawn, is_changed) = (Some(Instant::now()), false);
         }
         let wait = FRAME.saturating_sub(drawn.map_or(FRAME, |drawn| drawn.elapsed()));
@@ -195,15 +196,28 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 /// The terminal, taken over; given back when dropped, and before a panic says why.
 struct Screen {
     terminal: Terminal<CrosstermBackend<io::Stdout>>,
+    area: Rect,
+}
+
+/// What is drawn of a larger terminal: a screen takes memory for each place of it, and a terminal may say anything.
+const LARGEST: Size = Size::new(500, 300);
+
+/// The part of a terminal that is drawn.
+fn drawn(size: Size) -> Rect {
+    let (width, height) = (size.width, size.height);
+    Rect::new(0, 0, width.min(LARGEST.width), height.min(LARGEST.height))
 }
 
 impl Screen {
     fn open() -> anyhow::Result<Self> {
         give_back_before_panics();
-        let terminal = Terminal::new(CrosstermBackend::new(terminal::screen()))?;
+        let backend = CrosstermBackend::new(terminal::screen());
+        let area = drawn(backend.size()?);
+        let viewport = Viewport::Fixed(area);
+        let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
         IS_TAKEN.store(true, Ordering::SeqCst);
         // From here on dropping gives it back.
-        let screen = Self { terminal };
+        let screen = Self { terminal, area };
         enable_raw_mode().context("cannot take over the terminal")?;
         execute!(
             terminal::screen(),
@@ -212,6 +226,16 @@ impl Screen {
             EnableBracketedPaste
         )?;
         Ok(screen)
+    }
+
+    fn draw(&mut self, app: &mut App) -> anyhow::Result<()> {
+        let area = drawn(self.terminal.size()?);
+        if area != self.area {
+            self.terminal.resize(area)?;
+            self.area = area;
+        }
+        self.terminal.draw(|frame| draw::draw(app, frame))?;
+        Ok(())
     }
 }
 

@@ -402,3 +402,11 @@ fn the_absence_of_the_master_that_was_joined_is_said_while_it_lasts() {
     let picture = picture(&mut app, 80, 24);
     assert!(picture.contains("brine attach has ended: "), "{picture}");
 }
+
+#[test]
+fn of_a_terminal_that_says_it_is_huge_a_part_is_drawn() {
+    let area = |width, height| super::drawn(ratatui::layout::Size::new(width, height)).as_size();
+    assert_eq!(area(80, 24), (80, 24).into());
+    assert_eq!(area(10_000, 10_000), super::LARGEST);
+    assert_eq!(area(u16::MAX, 1), (500, 1).into());
+}
