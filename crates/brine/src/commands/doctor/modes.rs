@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
-use super::{Site, owners};
+use super::{Site, owners, proc};
 use crate::bus_location::NodeKind;
 use crate::commands::findings::Finding;
 use crate::host;
@@ -34,6 +34,10 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         findings.extend(writable("open-history", &history, effect, "700"));
         let file = history.join("events.db");
         findings.extend(writable("open-history", &file, effect, "600"));
+        let user = site.bus_pid.and_then(proc::user);
+        findings.extend(
+            user.and_then(|user| lost(&history, 0o700, user).or_else(|| lost(&file, 0o600, user))),
+        );
     }
     // Where the option says whose they are, that is looked at with it.
     if !opts.is_given("user") {
@@ -53,6 +57,33 @@ fn writable(kind: &'static str, path: &Path, effect: &str, wanted: &str) -> Opti
             format!("chmod {wanted} {}", path.display()),
         )
     })
+}
+
+/// What the bus that runs could not open once more: a part of its history. It goes on with what it has open.
+fn lost(path: &Path, needed: u32, user: u32) -> Option<Finding> {
+    let about = fs::metadata(path).ok()?;
+    let (owner, mode) = (about.uid(), about.permissions().mode() & 0o7777);
+    let (what, remedy) = if owner != user {
+        let (owner, user) = (owners::name(owner), owners::name(user));
+        let folder = path.parent().filter(|_| about.is_file()).unwrap_or(path);
+        (
+            format!("belongs to {owner}, and the bus runs as {user}"),
+            format!("chown -R {user} {}", folder.display()),
+        )
+    } else if user != 0 && mode & needed != needed {
+        (
+            format!("mode {mode:04o}"),
+            format!("chmod {needed:o} {}", path.display()),
+        )
+    } else {
+        return None;
+    };
+    Some(Finding::error("lost-history", path.display()).says(
+        format!(
+            "{what}: the bus still writes what it has open, and what is only on disk cannot be read"
+        ),
+        format!("{remedy}; a bus does not start with a history of another user"),
+    ))
 }
 
 /// Private keys of neither root nor the user that the daemon runs as.
@@ -105,6 +136,22 @@ mod tests {
             let found = writable("open-config", path, "others may", "644");
             assert_eq!(found.is_some(), is_found, "{mode:o}");
         }
+    }
+
+    #[test]
+    fn a_history_that_its_bus_could_not_open_again_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let own = Uid::effective().as_raw();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(proc::user(std::process::id().cast_signed()), Some(own));
+        assert_eq!(lost(root.path(), 0o700, own), None);
+        let other = own.wrapping_add(1);
+        let found = lost(root.path(), 0o700, other).unwrap();
+        assert!(found.text.starts_with("belongs to "), "{found:?}");
+        fs::set_permissions(root.path(), Permissions::from_mode(0o000)).unwrap();
+        // Root opens it all the same.
+        let found = lost(root.path(), 0o700, own);
+        assert_eq!(found.is_none(), own == 0, "{found:?}");
     }
 
     #[test]
