@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -322,6 +322,56 @@ fn an_import_that_is_interrupted_is_whole_and_says_where_to_go_on() {
     let already = "brine: the history holds 3 events already; what is imported comes after that\n";
     assert_eq!(left.stderr, already);
     assert_eq!(store.tags(&["history"]), Store::new().tags(&["history"]));
+}
+
+#[test]
+fn a_pipe_among_the_files_of_a_history_holds_nobody_up() {
+    for name in ["lock", "events.db-wal", "events.db"] {
+        let store = Store::new();
+        let path = store.root.path().join("h").join(name);
+        let _ = fs::remove_file(&path); // the second is there only while somebody writes
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let code = match name {
+            "lock" => 0,
+            _ => 1,
+        };
+        for words in [&["history"][..], &["log", "info"], &["log", "verify"]] {
+            let left = store.run(words);
+            assert_eq!(left.code, Some(code), "{name} {words:?}: {left:?}");
+        }
+        // Nor a writer.
+        let left = store.run_with(&["log", "import"], EVENTS);
+        assert_eq!(left.code, Some(1), "{name}: {left:?}");
+        assert!(left.stderr.contains("is not a file"), "{name}: {left:?}");
+    }
+}
+
+#[test]
+fn what_is_printed_nowhere_moves_no_position() {
+    let store = Store::new();
+    let left = store.run(&["consumer", "add", "audit", "--deliver", "all"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let history = ["history", "--cursor", "mine"];
+    for words in [&["consumer", "next", "audit", "-n", "6"][..], &history] {
+        // Started without stdout.
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_brine")]);
+        let place = store.root.path().join("h");
+        command.args(words).args(["--json", "--history"]).arg(place);
+        let left = run(&mut command, "");
+        assert_eq!(left.code, Some(1), "{words:?}: {left:?}");
+        let said = "stdout: Bad file descriptor";
+        assert!(left.stderr.contains(said), "{words:?}: {left:?}");
+    }
+    for words in [&["consumer", "next", "audit", "-n", "6"][..], &history] {
+        assert_eq!(store.tags(&[words, &["--json"]].concat()).len(), 6);
+    }
 }
 
 #[test]
