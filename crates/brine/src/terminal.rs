@@ -20,14 +20,11 @@ use rustix::termios::tcgetwinsize;
 /// Prose is not broken where fewer columns than these are left for it.
 const NARROW: usize = 16;
 
-/// Stdout. Where the program was started without one, every write fails: whoever prints an event and then moves a
-/// position past it must not take it for printed.
+/// Stdout.
 pub(crate) fn stdout() -> Shown<io::Stdout> {
     let stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
-    let mut shown = Shown::new("stdout", stdout, is_terminal);
-    shown.is_closed = closed::was_closed();
-    shown
+    Shown::new("stdout", stdout, is_terminal)
 }
 
 /// Stderr.
@@ -145,8 +142,6 @@ pub(crate) struct Shown<W: Write> {
     name: &'static str,
     out: W,
     is_terminal: bool,
-    /// Nothing can be written.
-    is_closed: bool,
     /// The beginning of a character or of a colour.
     pending: Vec<u8>,
 }
@@ -157,7 +152,6 @@ impl<W: Write> Shown<W> {
             name,
             out,
             is_terminal,
-            is_closed: false,
             pending: Vec::new(),
         }
     }
@@ -249,7 +243,6 @@ fn is_incomplete(bytes: &[u8]) -> bool {
 impl<W: Write> Write for Shown<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = match self.is_terminal {
-            _ if self.is_closed => Err(Errno::BADF.into()),
             false => self.out.write(bytes),
             true => self.show(bytes, false).map(|()| bytes.len()),
         };
@@ -340,37 +333,6 @@ fn push(c: char, text: &mut String) {
         code @ ..=0xffff => write!(text, "\\u{code:04x}"),
         code => write!(text, "\\U{code:08x}"),
     };
-}
-
-/// Whether this process was started without stdout (`>&-`).
-///
-/// Before `main`, the standard library opens `/dev/null` in the place of a stream that is closed, so that no file gets
-/// its number. From then on writes succeed, and nobody can tell that file from one that was passed. So it is looked at
-/// earlier: the loader calls what is listed in `.init_array`.
-#[allow(
-    unsafe_code,
-    reason = "the section holds pointers to functions, which are called once, before there is a second thread; this \
-        one needs nothing that the standard library sets up"
-)]
-mod closed {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
-
-    #[cfg(target_os = "linux")]
-    #[used]
-    #[unsafe(link_section = ".init_array")]
-    static LOOK: extern "C" fn() = look;
-
-    #[cfg(target_os = "linux")]
-    extern "C" fn look() {
-        let flags = rustix::io::fcntl_getfd(rustix::stdio::stdout());
-        WAS_CLOSED.store(flags.is_err(), Ordering::Relaxed);
-    }
-
-    pub(super) fn was_closed() -> bool {
-        WAS_CLOSED.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]

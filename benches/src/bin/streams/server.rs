@@ -18,6 +18,7 @@ use brine_bus::{Bus, BusConfig, Modes, Served, Sockets};
 use brine_log::{Log, LogConfig, LogId, OverflowConfig};
 use brine_wire::compat::Compat;
 use brine_wire::{Map, Value};
+use tokio::sync::watch;
 
 /// The token of the user.
 pub(crate) const TOKEN: &str = "a39cb3efe4ac7f5ac22c4613cc4e087fd97dad21";
@@ -46,13 +47,10 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
         version: "0",
     };
     let owner = rustix::process::geteuid().as_raw();
-    let api = Arc::new(ApiState::new(
-        log,
-        Acl::closed(owner),
-        node,
-        ApiConfig::default(),
-    ));
-    let streams = Streams::start(&api, StreamConfig::default())?;
+    let api = ApiState::new(log, Acl::closed(owner), node, ApiConfig::default());
+    // Nobody replaces its log.
+    let (_keep, api) = watch::channel(Arc::new(api));
+    let streams = Streams::start(api.clone(), StreamConfig::default())?;
     let state = RestState::new(api, streams, RestOptions::default(), Arc::new(Nobody));
     state.sessions.insert(TOKEN, Session::new(&token()));
     let state = Arc::new(state);

@@ -353,20 +353,23 @@ fn a_pipe_among_the_files_of_a_history_holds_nobody_up() {
 }
 
 #[test]
-fn what_is_printed_nowhere_moves_no_position() {
+fn what_cannot_be_printed_moves_no_position() {
     let store = Store::new();
     let left = store.run(&["consumer", "add", "audit", "--deliver", "all"]);
     assert_eq!(left.code, Some(0), "{left:?}");
     let history = ["history", "--cursor", "mine"];
     for words in [&["consumer", "next", "audit", "-n", "6"][..], &history] {
-        // Started without stdout.
         let mut command = Command::new("sh");
-        command.args(["-c", "exec \"$0\" \"$@\" >&-", env!("CARGO_BIN_EXE_brine")]);
+        command.args([
+            "-c",
+            "exec \"$0\" \"$@\" >/dev/full",
+            env!("CARGO_BIN_EXE_brine"),
+        ]);
         let place = store.root.path().join("h");
         command.args(words).args(["--json", "--history"]).arg(place);
         let left = run(&mut command, "");
         assert_eq!(left.code, Some(1), "{words:?}: {left:?}");
-        let said = "stdout: Bad file descriptor";
+        let said = "stdout: No space left on device";
         assert!(left.stderr.contains(said), "{words:?}: {left:?}");
     }
     for words in [&["consumer", "next", "audit", "-n", "6"][..], &history] {
