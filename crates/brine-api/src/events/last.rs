@@ -28,7 +28,7 @@ pub(crate) async fn end(log: &Log, before: Option<Seq>, until: Option<Millis>) -
 }
 
 /// The first event of a start. A time is known once it has been looked for.
-async fn first(log: &Log, start: Start) -> Seq {
+pub(crate) async fn first(log: &Log, start: Start) -> Seq {
     let mut cursor = log.events(start);
     while matches!(cursor.next(), Next::Stored) {
         cursor.load().await;

@@ -59,6 +59,23 @@ pub(super) struct CatchUp {
     active: Instant,
 }
 
+/// How far a stream goes back in time in a log that takes the place of another: each of the two says for itself when an
+/// event arrived, and one may have been slower.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// When the newest event of a log arrived.
+fn newest(log: &Log) -> Option<Millis> {
+    let before = Seq(log.position().seq.0.checked_sub(1)?);
+    let mut cursor = log.events(Start::After(Position {
+        log: log.id(),
+        seq: before,
+    }));
+    match cursor.next() {
+        Next::Ready(events) => events.iter().last().map(|event| event.at),
+        _ => None,
+    }
+}
+
 /// What happens next to a stream.
 enum Step {
     Continue,
@@ -73,15 +90,15 @@ enum Step {
 }
 
 impl CatchUp {
-    /// A stream that starts here, of which `sent_of_record` bytes of its first record were sent.
+    /// A stream that starts here in a log, of which `sent_of_record` bytes of its first record were sent.
     pub(super) fn new(
         shared: &Arc<Shared>,
+        log: Arc<Log>,
         subscriber: Subscriber,
         start: Start,
         sent_of_record: usize,
         bounds: Bounds,
     ) -> Self {
-        let log = shared.log();
         let cursor = log.events(start);
         // A client that takes nothing from the beginning is behind from there.
         subscriber.entry.reader.note(cursor.seq(), 0);
@@ -168,7 +185,7 @@ impl CatchUp {
                 Step::Continue
             }
             Next::Gap(gap) => self.report(gap),
-            Next::Tail => self.follow_log(),
+            Next::Tail => self.follow_log().await,
         }
     }
 
@@ -257,8 +274,9 @@ impl CatchUp {
         Step::Continue
     }
 
-    /// At the end of a log that was replaced by another, continues there; the events in between are a gap.
-    fn follow_log(&mut self) -> Step {
+    /// At the end of a log that was replaced by another, continues there with what arrived since; the events in between
+    /// are a gap.
+    async fn follow_log(&mut self) -> Step {
         let log = self.shared.log();
         if Arc::ptr_eq(&log, &self.log) {
             return Step::Tail;
@@ -266,10 +284,25 @@ impl CatchUp {
         if self.bounds.end.is_some() {
             return Step::Complete; // its end is a number of the old one
         }
-        let start = Start::After(self.position());
-        self.cursor = log.events(start);
+        let start = match newest(&self.log) {
+            Some(at) => Start::Since(Millis(at.0.saturating_sub(OVERLAP.as_millis() as u64))),
+            None => Start::Tail,
+        };
+        let gap = Gap {
+            from: Position {
+                log: self.log.id(),
+                seq: self.cursor.seq(),
+            },
+            to: Position {
+                log: log.id(),
+                seq: last::first(&log, start).await,
+            },
+            reason: None,
+            unused: 0,
+        };
+        self.cursor = log.events(Start::After(form::before(gap.to.log, gap.to.seq)));
         self.log = log;
-        Step::Continue
+        self.report(gap)
     }
 
     /// What a send came to.
@@ -294,6 +327,7 @@ impl CatchUp {
         let position = self.position();
         let join = Join {
             subscriber: self.subscriber,
+            log: self.log,
             position,
         };
         if let Err(SendError(join)) = self.shared.joins.send(join).await {

@@ -417,8 +417,8 @@ impl FanOut {
     /// Takes a stream in, where its group has what it reads next; lets it catch up if not.
     fn join(&mut self, join: Join) {
         let next = Seq(join.position.seq.0 + 1);
-        if join.position.log != self.log.id() {
-            return self.catch_up(join.subscriber, join.position, 0);
+        if !Arc::ptr_eq(&join.log, &self.log) {
+            return self.catch_up(join.log, join.subscriber, join.position, 0);
         }
         if next > self.next() {
             return self.early.push(join); // it has read further than this turn
@@ -429,12 +429,12 @@ impl FanOut {
             Some(nth) => nth,
             None => match self.new_group(view, next) {
                 Some(nth) => nth,
-                None => return self.catch_up(join.subscriber, join.position, 0),
+                None => return self.catch_up(join.log, join.subscriber, join.position, 0),
             },
         };
         let group = &mut self.groups[nth];
         let Some(at) = group.window.find(next) else {
-            return self.catch_up(join.subscriber, join.position, 0);
+            return self.catch_up(join.log, join.subscriber, join.position, 0);
         };
         let number = self.free.pop().unwrap_or_else(|| {
             self.members.push(None);
@@ -525,7 +525,7 @@ impl FanOut {
             }
         };
         let position = form::before(self.log.id(), next);
-        self.catch_up(subscriber, position, sent);
+        self.catch_up(Arc::clone(&self.log), subscriber, position, sent);
     }
 
     fn let_go_of_group(&mut self, nth: usize) {
@@ -534,10 +534,16 @@ impl FanOut {
         }
     }
 
-    fn catch_up(&self, subscriber: Subscriber, position: Position, sent_of_record: usize) {
+    fn catch_up(
+        &self,
+        log: Arc<Log>,
+        subscriber: Subscriber,
+        position: Position,
+        sent_of_record: usize,
+    ) {
         let start = Start::After(position);
         let bounds = Bounds::default();
-        let stream = CatchUp::new(&self.shared, subscriber, start, sent_of_record, bounds);
+        let stream = CatchUp::new(&self.shared, log, subscriber, start, sent_of_record, bounds);
         if let Some(runtime) = self.shared.runtime.get() {
             runtime.spawn(stream.run());
         }
@@ -562,7 +568,8 @@ impl FanOut {
         Some(member)
     }
 
-    /// The log was replaced by another: every stream continues there by itself, and joins again.
+    /// The log was replaced by another: every stream finishes the old one by itself, continues in the new one, and joins
+    /// again.
     fn change_log(&mut self) {
         self.turn(); // what the old one still had
         for nth in (0..self.groups.len()).rev() {

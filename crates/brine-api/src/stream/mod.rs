@@ -125,6 +125,8 @@ struct Shared {
 /// A stream that has caught up.
 struct Join {
     subscriber: Subscriber,
+    /// The log that it has read, and how far.
+    log: Arc<Log>,
     position: Position,
 }
 
@@ -281,7 +283,8 @@ impl Prepared {
             until: self.until,
             limit: self.limit,
         };
-        let stream = CatchUp::new(&self.shared, subscriber, self.start, 0, bounds);
+        let log = self.shared.log();
+        let stream = CatchUp::new(&self.shared, log, subscriber, self.start, 0, bounds);
         match self.last {
             Some(count) => drop(tokio::spawn(stream.run_from_last(self.start, count))),
             None => drop(tokio::spawn(stream.run())),

@@ -98,23 +98,30 @@ fn emptied(store: &Path) -> StoreError {
 }
 
 /// Refuses a store without a byte in its file, or without the file, beside commits that belong to it: the engine would
-/// begin a new store, and remove them. Without any it is a new store, as a start leaves it that ends at once; or what was there
-/// is lost, which the log should show.
+/// take it for a new store and remove them, even for who only reads.
 pub(crate) fn refuse_emptied(directory: &Path) -> Result<(), StoreError> {
-    let size = |file: &str| match fs::metadata(directory.join(file)) {
-        Ok(about) => Ok(about.len()),
-        Err(error) => Err(error.kind()),
-    };
-    match (size(STORE), size(WRITTEN_AHEAD)) {
+    match (size(directory, STORE), size(directory, WRITTEN_AHEAD)) {
         (Ok(0) | Err(ErrorKind::NotFound), Ok(1..)) => Err(emptied(&store_file(directory))),
-        (Ok(0), _) => {
-            tracing::warn!(
-                directory = %directory.display(),
-                "history: events.db is empty; a new history begins. If there was one, put its backup in place"
-            );
-            Ok(())
-        }
         _ => Ok(()),
+    }
+}
+
+/// Warns of a store without a byte in its file: a start that ended at once leaves such a one, but there may have been
+/// events in it.
+pub(crate) fn warn_of_empty(directory: &Path) {
+    if size(directory, STORE) == Ok(0) {
+        tracing::warn!(
+            directory = %directory.display(),
+            "history: events.db is empty; a new history begins. If there was one, put its backup in place"
+        );
+    }
+}
+
+fn size(directory: &Path, file: &str) -> Result<u64, ErrorKind> {
+    match fs::metadata(directory.join(file)) {
+        Ok(about) if about.is_file() => Ok(about.len()),
+        Ok(_) => Err(ErrorKind::Other),
+        Err(error) => Err(error.kind()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::gap::GapReason;
 use crate::history::block::{BlockEvent, Decoder, Effort, Encoder};
-use crate::history::directory::{OwnDirectory, refuse_emptied, store_file};
+use crate::history::directory::{OwnDirectory, refuse_emptied, store_file, warn_of_empty};
 use crate::history::loader;
 use crate::history::maintenance::Maintenance;
 use crate::history::sqlite::{self, CommitSync, SqliteStore};
@@ -118,7 +118,10 @@ pub(super) fn existing_store(directory: &Path) -> Result<PathBuf, OpenError> {
     let file = store_file(directory);
     // Looked at, not opened: closing it would release the locks that a writer in this process has on it.
     match fs::metadata(&file) {
-        Ok(about) if about.is_file() => Ok(file),
+        Ok(about) if about.is_file() => {
+            refuse_emptied(directory).map_err(|error| in_directory(directory, error))?;
+            Ok(file)
+        }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(OpenError::Directory {
             directory: directory.to_owned(),
             reason: "permission denied; run this as root or as the user that runs the bus"
@@ -139,6 +142,7 @@ impl PreparedHistory {
         sqlite::refuse_others(&store_file(&config.directory))
             .and_then(|()| refuse_emptied(&config.directory))
             .map_err(|error| in_directory(&config.directory, error))?;
+        warn_of_empty(&config.directory);
         let directory = OwnDirectory::take(&config.directory, config.bus.as_deref())?;
         let sync = match config.sync {
             Sync::Group | Sync::Each => CommitSync::Disk,

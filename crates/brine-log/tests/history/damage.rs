@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use brine_log::history::{GapReason, HistoryReader};
+use brine_log::history::{ForeignHistory, GapReason, HistoryReader};
 
 use crate::support::{Bus, Found, config, read_directory};
 
@@ -251,6 +251,9 @@ fn a_store_that_has_lost_its_first_bytes_is_not_taken_for_a_new_one() {
             refused.to_string().contains("events.db was emptied"),
             "{refused}"
         );
+        // Nor do readers take it for one.
+        assert!(HistoryReader::open(left.path()).is_err());
+        assert!(ForeignHistory::open(left.path()).is_err());
         assert_eq!(written_ahead(), before);
     }
     // A start that ended before it wrote anything leaves such a file, too.

@@ -8,6 +8,7 @@ use brine_wire::{Value as Data, json};
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, State};
 
+use super::methods::joined;
 use super::values::{Dict, List, invalid, text, to_data, to_template};
 use super::{base64, dates, hashes, yaml_text};
 
@@ -178,6 +179,7 @@ fn add_collections(env: &mut Environment<'_>) {
         let items: Result<Vec<_>, Error> = items_of(list)?.iter().map(text).collect();
         Ok::<_, Error>(items?.iter().any(|item| item.contains(own)))
     });
+    env.add_filter("join", join);
     env.add_filter("path_join", |own: &str, more: Rest<String>| {
         let joined = more
             .iter()
@@ -271,6 +273,31 @@ fn percent(state: &mut State<'_, '_>, format: &Value, arguments: &Value) -> Resu
         false => args.push(arguments.clone()),
     }
     state.apply_filter("format", &args)
+}
+
+/// Jinja's `join`. The engine's own does not pay for the items before it has put them together.
+#[allow(clippy::needless_pass_by_value)] // as the engine passes arguments
+fn join(
+    state: &State<'_, '_>,
+    items: &Value,
+    between: Option<String>,
+    attribute: Option<String>,
+    options: Kwargs,
+) -> Result<String, Error> {
+    let named = |given: Option<String>, name| match given {
+        Some(given) => Ok(Some(given)),
+        None => options.get::<Option<String>>(name),
+    };
+    let (between, attribute) = (named(between, "d")?, named(attribute, "attribute")?);
+    options.assert_all_used()?;
+    let of_item = |item: Result<Value, Error>| match &attribute {
+        Some(path) => path
+            .split('.')
+            .try_fold(item?, |value, name| value.get_attr(name)),
+        None => item,
+    };
+    let items = items.try_iter()?.checked().map(of_item);
+    joined(state, items, between.as_deref().unwrap_or_default())
 }
 
 #[allow(clippy::needless_pass_by_value)] // as the engine passes arguments

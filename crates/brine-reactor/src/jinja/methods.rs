@@ -244,16 +244,7 @@ fn of_text(state: &State<'_, '_>, own: &str, method: &str, args: &[Value]) -> Re
         }
         "join" => {
             let (items,): (&Value,) = from_args(args)?;
-            let mut joined = String::new();
-            for (nth, item) in items.try_iter()?.checked().enumerate() {
-                let item = text(&item?)?;
-                pay_for(state, joined.len() + own.len() + item.len())?;
-                if nth > 0 {
-                    joined.push_str(own);
-                }
-                joined.push_str(&item);
-            }
-            Value::from(joined)
+            Value::from(joined(state, items.try_iter()?.checked(), own)?)
         }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -272,6 +263,24 @@ fn of_text(state: &State<'_, '_>, own: &str, method: &str, args: &[Value]) -> Re
             ));
         }
     })
+}
+
+/// Items with a text between them. Paid for piece by piece: a list may hold the same long text many times.
+pub(super) fn joined(
+    state: &State<'_, '_>,
+    items: impl Iterator<Item = Result<Value, Error>>,
+    between: &str,
+) -> Result<String, Error> {
+    let mut joined = String::new();
+    for (nth, item) in items.enumerate() {
+        let item = text(&item?)?;
+        pay_for(state, joined.len() + between.len() + item.len())?;
+        if nth > 0 {
+            joined.push_str(between);
+        }
+        joined.push_str(&item);
+    }
+    Ok(joined)
 }
 
 /// Methods that tell something about a text.

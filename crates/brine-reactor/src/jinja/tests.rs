@@ -321,6 +321,9 @@ fn text_that_a_template_cannot_pay_for_is_not_made() {
         "(l.replace('', l))",
         "(l.join('y' * 100000))",
         "(', '.join([l] * 1000))",
+        "(([l] * 1000) | join)",
+        "(([l] * 1000) | join('') | length)",
+        "(([{'a': l}] * 1000) | join('-', attribute='a') | length)",
         "(('{0}' * 1000).format(l))",
         "([l] * 1000)",
         "([[l] * 1000] | json)",
@@ -332,7 +335,7 @@ fn text_that_a_template_cannot_pay_for_is_not_made() {
             "{made}: {error}"
         );
     }
-    let template =
-        "{{ 'a-b-c'.replace('-', '+', 1) }} {{ 'ab'.replace('', '.') }} {{ '-'.join([1, 'b']) }}";
-    assert_eq!(rendered(template).unwrap(), "a+b-c .a.b. 1-b");
+    let template = "{{ 'a-b-c'.replace('-', '+', 1) }} {{ 'ab'.replace('', '.') }} {{ '-'.join([1, 'b']) }} \
+                    {{ [1, none] | join(d='/') }} {{ [{'a': {'b': 2}}] | join(attribute='a.b') }}{{ [] | join }}";
+    assert_eq!(rendered(template).unwrap(), "a+b-c .a.b. 1-b 1/None 2");
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use brine_api::rest::{Credential, Low, Operator, OperatorError, Pending, RestOptions};
 use brine_auth::{Login, Token};
-use brine_log::{Log, LogConfig, LogId};
-
+use brine_log::{Incoming, Log, LogConfig, LogId, Millis};
+use brine_wire::event::{MAX_EVENT_SIZE, encode_event};
 use brine_wire::{Map, Value};
 use tokio::sync::oneshot;
 
@@ -81,12 +81,20 @@ fn a_command_goes_on_and_streams_continue_when_the_log_is_another() {
     stream.until("id: 7f3a-1\n");
     bounded.until("id: 7f3a-1\n");
 
+    // It has events of before, which the stream had from the first log, or which were before the stream.
     let other = Log::new(LogConfig::new(LogId(0x99)));
+    let old = encode_event("t/old", &mut Map::new(), "now", MAX_EVENT_SIZE).unwrap();
+    let old = Incoming {
+        event: &old,
+        tag_bytes: "t/old".len(),
+    };
+    other.append([old], Millis(1000));
     network.replace_log(other);
     network.fire("t/2", "{}");
     let seen = stream.until("tag: t/2\n");
     assert!(seen.contains("event: gap\n"), "{seen}");
-    stream.until("id: 99-1\n");
+    assert!(!seen.contains("t/old"), "{seen}");
+    stream.until("id: 99-2\n");
     let last = bounded.until_closed();
     assert!(last.ends_with(b"\r\n0\r\n\r\n"), "{last:?}");
     let status = network.raw(
@@ -95,7 +103,7 @@ fn a_command_goes_on_and_streams_continue_when_the_log_is_another() {
         )
         .as_bytes(),
     );
-    assert!(status.contains("\"newest\": \"99-1\""), "{status}");
+    assert!(status.contains("\"newest\": \"99-2\""), "{status}");
     assert!(
         status.contains("tag=t/*"),
         "its readers are known: {status}"
