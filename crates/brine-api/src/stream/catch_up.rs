@@ -61,7 +61,7 @@ pub(super) struct CatchUp {
 
 /// How far a stream goes back in time in a log that takes the place of another: each of the two says for itself when an
 /// event arrived, and one may have been slower.
-const OVERLAP: Duration = Duration::from_secs(1);
+const OVERLAP: Duration = Duration::from_millis(100);
 
 /// When the newest event of a log arrived.
 fn newest(log: &Log) -> Option<Millis> {
