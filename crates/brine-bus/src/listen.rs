@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
 use rustix::net::SocketFlags;
+use rustix::process::geteuid;
 use tokio::io::Interest;
 
 use crate::address::{Address, Endpoint};
@@ -96,7 +97,7 @@ impl Readers {
         match (self, peer) {
             (Self::Any, _) => true,
             (Self::Users(users), Peer::Process { uid, .. }) => {
-                uid == 0 || uid == rustix::process::geteuid().as_raw() || users.contains(&uid)
+                uid == 0 || uid == geteuid().as_raw() || users.contains(&uid)
             }
             (Self::Users(_), Peer::Address(_) | Peer::Unknown) => false,
         }
@@ -257,6 +258,7 @@ pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindE
             error,
         })?;
     check_free(path)?;
+    remove_leftovers(directory);
     // The socket is first bound in our own directory, which nobody else can enter: until its mode is set, the umask
     // decides who may connect to it. The names are short, so that they fit wherever the real one does.
     let folder = directory.join(format!(".{}", std::process::id()));
@@ -266,7 +268,6 @@ pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindE
         let _ = fs::remove_dir(&folder);
     };
     let bind = || {
-        clear(); // left by an earlier process with this pid
         DirBuilder::new().mode(0o700).create(&folder)?;
         let listener = UnixListener::bind(&temporary)?;
         listener.set_nonblocking(true)?;
@@ -282,6 +283,23 @@ pub fn bind_named(path: &Path, mode: u32) -> Result<(OwnedFd, SocketName), BindE
     clear();
     drop(lock);
     bound.map_err(refused)
+}
+
+/// Removes what processes that were killed while they bound a socket have left: whoever binds one holds the lock.
+fn remove_leftovers(directory: &Path) {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix('.'));
+        let is_own = || {
+            let about = fs::symlink_metadata(entry.path());
+            about.is_ok_and(|about| about.is_dir() && about.uid() == geteuid().as_raw())
+        };
+        if pid.is_some_and(|pid| pid.parse::<u32>().is_ok()) && is_own() {
+            let _ = fs::remove_file(entry.path().join("s")); // not there, usually
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
 }
 
 /// Refuses a name that another bus uses, or that is not a socket.

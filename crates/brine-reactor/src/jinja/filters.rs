@@ -31,6 +31,10 @@ pub(super) fn add_to(env: &mut Environment<'_>) {
 /// Between values and text.
 fn add_formats(env: &mut Environment<'_>) {
     env.add_filter("json", to_json);
+    env.add_filter("string", |value: &Value| match value.as_str() {
+        Some(_) => Ok(value.clone()),
+        None => text(value).map(Value::from),
+    });
     env.add_filter("tojson", |value: &Value, options: Kwargs| {
         Ok::<_, Error>(escaped(&to_json(value, options)?))
     });

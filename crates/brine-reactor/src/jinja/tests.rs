@@ -326,6 +326,7 @@ fn text_that_a_template_cannot_pay_for_is_not_made() {
         "(([{'a': l}] * 1000) | join('-', attribute='a') | length)",
         "(('{0}' * 1000).format(l))",
         "([l] * 1000)",
+        "(([[l] * 1000] * 1000) | string | length)",
         "([[l] * 1000] | json)",
     ] {
         let template = format!("{{% set l = 'x' * 1000000 %}}{{{{ {made} }}}}");
