@@ -13,7 +13,7 @@ use crate::rest::{self, Answer, Context, Endpoint, RestError, RestState, Transpo
 use crate::stream::{self, StreamKind};
 use crate::{incoming, metrics, page};
 
-/// How much of an error nobody foresaw is logged, in characters: it may quote what the master said.
+/// How much of an unforeseen error is logged, in characters: it may quote the master's answer.
 const LOGGED: usize = 500;
 
 /// Answers a request that came over the network.
@@ -50,7 +50,7 @@ pub(crate) async fn respond(
             let text = error.to_string();
             let text = rest::blanked(&text);
             match error {
-                // The client is not told.
+                // The answer does not say why.
                 RestError::Unforeseen(_) => {
                     let text: String = text.chars().take(LOGGED).collect();
                     tracing::warn!(peer = %context.peer(), path = ?rest::blanked(context.path()), err = ?text, "request failed");

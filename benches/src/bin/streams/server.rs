@@ -48,7 +48,7 @@ pub(crate) fn serve(dir: &Path) -> Result<()> {
     };
     let owner = rustix::process::geteuid().as_raw();
     let api = ApiState::new(log, Acl::closed(owner), node, ApiConfig::default());
-    // Nobody replaces its log.
+    // This API keeps its log.
     let (_keep, api) = watch::channel(Arc::new(api));
     let streams = Streams::start(api.clone(), StreamConfig::default())?;
     let state = RestState::new(api, streams, RestOptions::default(), Arc::new(Nobody));

@@ -283,7 +283,7 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
     let (log, next) = match before {
         None if newest.is_some() => {
             return Err(StoreError::Damaged {
-                reason: "it has events, and not the log that they are of".to_owned(),
+                reason: "it has events, but not the identity of their log".to_owned(),
             });
         }
         None => (new_id()?, Seq(1)),
@@ -293,7 +293,7 @@ fn recover(store: &mut dyn BlockStore, directory: &Path) -> Result<Recovered, St
         Some(state) => {
             let is_mixed = after_newest > state.ceiling.0;
             let ceiling = match is_mixed {
-                // Nobody knows the ceiling of the process that stored the newest events.
+                // The ceiling of the process that stored the newest events is not known.
                 true => after_newest + writer::RESERVED_NUMBERS,
                 false => state.ceiling.0,
             };

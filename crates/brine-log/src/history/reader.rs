@@ -251,7 +251,7 @@ impl HistoryReader {
         self.loader.reader.consumers()
     }
 
-    /// How many commits of a process that was killed nobody can read, because what was written before them is damaged.
+    /// How many commits of a killed process cannot be read, because a page before them is damaged.
     #[must_use]
     pub const fn lost_commits(&self) -> usize {
         self.lost_commits

@@ -53,8 +53,8 @@ fn beside(store: &Path) -> Option<PathBuf> {
     Some(store.with_file_name(name))
 }
 
-/// The pages that the engine reads from such a file, each with the number of pages that its commit makes the store; 0
-/// where a commit goes on.
+/// The pages that the engine reads from such a file: all before the first that is damaged, cut off, or older than the
+/// file's head.
 struct Pages<'a> {
     salts: &'a [u8],
     sums: [u32; 2],
