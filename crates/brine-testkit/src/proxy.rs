@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -13,9 +13,10 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    swallows: AtomicBool,
+    /// How many answers still pass; `usize::MAX` is all.
+    passes: AtomicUsize,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -29,7 +30,10 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let proxy = Self {
             address: listener.local_addr().expect("an address"),
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                passes: AtomicUsize::new(usize::MAX),
+                open: Mutex::default(),
+            }),
         };
         let shared = Arc::clone(&proxy.shared);
         thread::spawn(move || {
@@ -51,7 +55,12 @@ impl Proxy {
 
     /// Whether what the server says from now on is lost on its way; what it is told still reaches it.
     pub fn swallow(&self, swallows: bool) {
-        self.shared.swallows.store(swallows, Ordering::SeqCst);
+        self.swallow_after(if swallows { 0 } else { usize::MAX });
+    }
+
+    /// The same after so many more answers, each of which the server writes at once and after the one before was read.
+    pub fn swallow_after(&self, answers: usize) {
+        self.shared.passes.store(answers, Ordering::SeqCst);
     }
 
     /// Cuts all connections.
@@ -89,10 +98,21 @@ impl Shared {
             if count == 0 {
                 return Ok(());
             }
-            if !(is_answer && self.swallows.load(Ordering::SeqCst)) {
+            if !is_answer || self.passes() {
                 to.write_all(&buffer[..count])?;
             }
         }
+    }
+
+    /// Whether the next answer passes, which it then counts as.
+    fn passes(&self) -> bool {
+        let one_less = |passes: usize| match passes {
+            usize::MAX => Some(passes),
+            passes => passes.checked_sub(1),
+        };
+        self.passes
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+            .is_ok()
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {

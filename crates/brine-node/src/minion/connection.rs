@@ -8,7 +8,7 @@ use brine_wire::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::master_client::{MasterClient, SignInError};
+use super::master_client::{MasterClient, RequestError, SignInError};
 use super::retry_options::random_up_to;
 use super::sign_in_loop::{ConnectError, MasterConnection, SignInLoop, SignInResult, log};
 use super::start_events::send_start_events;
@@ -51,8 +51,13 @@ enum Left {
 /// of the master that was lost.
 async fn stay(uplink: &Uplink, mut connection: MasterConnection) -> usize {
     loop {
-        begin(uplink, &connection).await;
         let at = connection.at;
+        if let Err(error) = begin(uplink, &connection).await {
+            let master = &connection.client.master().host;
+            tracing::warn!(%master, %error, "the master did not take the start event; reconnecting");
+            uplink.set_current(None);
+            return at;
+        }
         let left = until_left(uplink, &mut connection).await;
         if matches!(left, Left::Lost) {
             uplink.set_current(None);
@@ -67,14 +72,15 @@ async fn stay(uplink: &Uplink, mut connection: MasterConnection) -> usize {
     }
 }
 
-/// Announces the connection: on the minion's bus and to the master.
-async fn begin(uplink: &Uplink, connection: &MasterConnection) {
+/// Announces the connection: on the minion's bus and to the master, which must take it.
+async fn begin(uplink: &Uplink, connection: &MasterConnection) -> Result<(), RequestError> {
     let (node, client) = (&uplink.node, &connection.client);
     fire_credentials(node, &connection.session);
-    send_start_events(node, client).await;
+    send_start_events(node, client).await?;
     uplink.set_current(Some(client.clone()));
     tracing::info!(master = %client.master().host, "connected to the master");
     node.fire("__master_connected", master_of(client));
+    Ok(())
 }
 
 async fn until_left(uplink: &Uplink, connection: &mut MasterConnection) -> Left {

@@ -6,10 +6,16 @@ use brine_wire::network::{events, minion_event};
 use brine_wire::{Map, Value};
 
 use super::Node;
-use super::master_client::MasterClient;
+use super::master_client::{MasterClient, RequestError};
 
-/// Sends the start events, ahead of everything that waits in the queue.
-pub(super) async fn send_start_events(node: &Node, client: &MasterClient) {
+/// Sends the start events, ahead of everything that waits in the queue. One that the master refuses is given up.
+///
+/// # Errors
+/// The master did not take one. Reactors wait for it, so it must come: the minion has to connect again.
+pub(super) async fn send_start_events(
+    node: &Node,
+    client: &MasterClient,
+) -> Result<(), RequestError> {
     let id = &node.options.id;
     let text = format!("Minion {id} started at {}", asctime());
     let mut tags = vec![events::start_tag(id)];
@@ -26,10 +32,15 @@ pub(super) async fn send_start_events(node: &Node, client: &MasterClient) {
                 .filter_map(|name| Some((name.as_str(), grains.get(name)?.clone())));
             load.insert("grains", shown.collect::<Map>());
         }
-        if let Err(error) = client.request(load).await {
-            tracing::warn!(%error, "start event not sent");
+        match client.request(load).await {
+            Ok(_) => {}
+            Err(error) if matches!(error, RequestError::Reply(_)) || error.is_too_large() => {
+                tracing::warn!(%error, tag, "the master refuses the start event");
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
 
 /// The load of an event whose data is `text`.

@@ -4,6 +4,7 @@ use std::fs;
 
 use brine_net::keys::store::KeyState;
 use brine_node::JobRequest;
+use brine_testkit::proxy::Proxy;
 use brine_wire::{Map, Value};
 
 use crate::support::{Fixture, accept, publish, publish_job, send, set_key};
@@ -36,6 +37,26 @@ async fn a_minion_waits_for_its_key_starts_and_sends_events() {
         master.end().await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minion_connects_again_when_its_start_event_is_not_taken() {
+    let fixture = Fixture::new("tcp");
+    let master = fixture.master("auto_accept: true").await;
+    let mut bus = fixture.master_bus().await;
+    let proxy = Proxy::start(master.ret_port);
+    // The answers to the sign-in and to the request for the pillar.
+    proxy.swallow_after(2);
+    let minion = fixture.minion(
+        proxy.port(),
+        "request_channel_timeout: 2\nrequest_channel_tries: 1",
+    );
+    bus.tags_until("salt/auth").await;
+    bus.tags_until("salt/auth").await;
+    proxy.swallow(false);
+    bus.next("salt/minion/m1/start").await;
+    minion.end().await;
+    master.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
 
 use brine_bus::address::Node;
 use brine_testkit::program::{Program, command};
@@ -51,11 +52,24 @@ async fn live_on_real_masters(transport: &str, versions: &[&'static str]) {
 
 struct Site {
     version: &'static str,
+    _log: MasterLog,
     fixture: Fixture,
     master: Option<Program>,
     minion: Running,
     /// Of the minion.
     ssl: String,
+}
+
+/// A real master's log file, shown when the test fails.
+struct MasterLog(PathBuf);
+
+impl Drop for MasterLog {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(&self.0).unwrap_or_default();
+            println!("the master's log:\n{log}");
+        }
+    }
 }
 
 impl Site {
@@ -69,6 +83,7 @@ impl Site {
         let minion = fixture.minion(fixture.ports[0], &format!("{MINION}\n{ssl}"));
         Self {
             version,
+            _log: MasterLog(fixture.path("r/log")),
             fixture,
             master: Some(master),
             minion,

@@ -68,6 +68,11 @@ impl Running {
 
 impl Fixture {
     pub(crate) fn new(transport: &str) -> Self {
+        // Shown when the test fails. Another fixture of the same test may have done it.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter("info,brine_node=debug")
+            .with_test_writer()
+            .try_init();
         Self {
             root: tempfile::Builder::new().prefix("b").tempdir().unwrap(),
             transport: transport.to_owned(),
