@@ -280,7 +280,7 @@ impl Core {
             inlet,
             self.config.max_frame_bytes,
             self.quota.share(),
-            (Arc::clone(&self.registry), peer),
+            Arc::clone(&self.registry),
         );
         let ended = tokio::select! {
             biased;

@@ -38,6 +38,8 @@ pub struct BusStats {
     pub publishers: usize,
     /// Publishers whose connection was closed because of what they sent.
     pub refused_publishers: u64,
+    /// Events of publishers that were left out because they are malformed.
+    pub malformed_events: u64,
     /// Subscribers closed because the log had moved past them.
     pub overrun_subscribers: u64,
     /// How long events waited before they were written.
@@ -132,6 +134,7 @@ impl BusHandle {
             deliveries: registry.delivered.load(Ordering::Relaxed) + under_way,
             publishers: registry.publishers.load(Ordering::Relaxed),
             refused_publishers: registry.refused_publishers.load(Ordering::Relaxed),
+            malformed_events: registry.malformed_events.load(Ordering::Relaxed),
             overrun_subscribers: registry.overrun_subscribers.load(Ordering::Relaxed),
             delivery_delay: registry.delays.snapshot(),
             subscribers: entries.iter().map(|entry| self.subscriber(entry)).collect(),
@@ -162,6 +165,7 @@ impl fmt::Debug for BusHandle {
 pub(crate) struct Registry {
     publishers: AtomicUsize,
     refused_publishers: AtomicU64,
+    malformed_events: AtomicU64,
     overrun_subscribers: AtomicU64,
     /// Events written to subscribers that have gone.
     delivered: AtomicU64,
@@ -239,6 +243,10 @@ impl Registry {
 
     pub(crate) fn publisher_refused(&self) {
         self.refused_publishers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn malformed_events(&self, count: u64) {
+        self.malformed_events.fetch_add(count, Ordering::Relaxed);
     }
 
     pub(crate) fn subscriber_overrun(&self) {

@@ -1,7 +1,7 @@
 //! The way in: reads what a publisher has sent, cuts and checks its events, appends them.
 //!
-//! Everything that is ready goes into the log as one batch, without any part of a malformed frame. This module knows
-//! nothing of subscribers.
+//! Everything that is ready goes into the log as one batch. A malformed event in a good frame is left out; a malformed
+//! frame ends its connection, since nobody can tell where the next one begins. This module knows nothing of subscribers.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -26,8 +26,6 @@ use crate::stream::{Peer, Stream};
 pub(crate) enum PullError {
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
     #[error(transparent)]
     OverQuota(#[from] OverQuota),
     #[error(transparent)]
@@ -79,8 +77,11 @@ pub(crate) struct PullConn {
     /// The beginning of a frame whose rest has not come yet.
     unfinished: Vec<u8>,
     quota: Share,
-    /// Where the audit is, and whom it watches.
-    watched: (Arc<Registry>, Peer),
+    /// The bus's counters and audit, and whom this connection belongs to.
+    registry: Arc<Registry>,
+    peer: Peer,
+    /// Whether it has sent a malformed event.
+    has_sent_malformed: bool,
 }
 
 /// What one read takes at most, in bytes: as much as the kernel holds for a sender by default.
@@ -98,13 +99,14 @@ thread_local! {
 }
 
 impl PullConn {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         stream: Stream,
         inlet: Inlet,
         max_frame_bytes: usize,
         quota: Share,
-        watched: (Arc<Registry>, Peer),
+        registry: Arc<Registry>,
     ) -> Self {
+        let peer = stream.peer();
         let decoder = Decoder::new(max_frame_bytes);
         Self {
             stream,
@@ -112,7 +114,9 @@ impl PullConn {
             decoder,
             unfinished: Vec::new(),
             quota,
-            watched,
+            registry,
+            peer,
+            has_sent_malformed: false,
         }
     }
 
@@ -158,18 +162,33 @@ impl PullConn {
         })
     }
 
-    /// Appends the whole events in `bytes` and keeps the rest. What comes before a malformed frame
-    /// is well formed and is published.
-    fn take_in(&mut self, bytes: &[u8]) -> Result<(), PullError> {
+    /// Appends the whole events in `bytes` and keeps the rest. What comes before a malformed frame is published.
+    fn take_in(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         let mut events = Events {
             decoder: &mut self.decoder,
             rest: bytes,
-            watched: (&self.watched.0.audit, self.watched.1),
+            audit: &self.registry.audit,
+            peer: self.peer,
+            malformed: 0,
+            first_fault: None,
             error: None,
         };
         self.inlet.append(&mut events);
-        let Events { rest, error, .. } = events;
+        let Events {
+            rest,
+            malformed,
+            first_fault,
+            error,
+            ..
+        } = events;
         self.unfinished.extend_from_slice(rest);
+        if let Some(fault) = first_fault {
+            self.registry.malformed_events(malformed);
+            if !std::mem::replace(&mut self.has_sent_malformed, true) {
+                tracing::warn!(peer = %self.peer, err = %fault,
+                    "left out a malformed event; others of this connection are only counted");
+            }
+        }
         error.map_or(Ok(()), Err)
     }
 
@@ -181,38 +200,44 @@ impl PullConn {
     }
 }
 
-/// The well-formed events at the front of `rest`; ends at the first that is not.
+/// The well-formed events at the front of `rest`; ends at the first malformed frame.
 struct Events<'a> {
     decoder: &'a mut Decoder,
     rest: &'a [u8],
-    watched: (&'a Audit, Peer),
-    error: Option<PullError>,
-}
-
-impl<'a> Events<'a> {
-    fn try_next(&mut self) -> Result<Option<Incoming<'a>>, PullError> {
-        let Some(frame) = self.decoder.next(self.rest)? else {
-            return Ok(None);
-        };
-        let envelope = Envelope::parse(frame.event)?;
-        let (audit, peer) = self.watched;
-        audit.fired(peer, envelope.tag());
-        let tag_bytes = envelope.tag().len();
-        self.rest = &self.rest[frame.length..];
-        Ok(Some(Incoming {
-            event: frame.event,
-            tag_bytes,
-        }))
-    }
+    audit: &'a Audit,
+    peer: Peer,
+    /// How many events were left out, and what is wrong with the first.
+    malformed: u64,
+    first_fault: Option<EnvelopeError>,
+    error: Option<FrameError>,
 }
 
 impl<'a> Iterator for Events<'a> {
     type Item = Incoming<'a>;
 
     fn next(&mut self) -> Option<Incoming<'a>> {
-        self.try_next().unwrap_or_else(|error| {
-            self.error = Some(error);
-            None
-        })
+        loop {
+            let frame = match self.decoder.next(self.rest) {
+                Ok(frame) => frame?,
+                Err(error) => {
+                    self.error = Some(error);
+                    return None;
+                }
+            };
+            self.rest = &self.rest[frame.length..];
+            match Envelope::parse(frame.event) {
+                Ok(envelope) => {
+                    self.audit.fired(self.peer, envelope.tag());
+                    return Some(Incoming {
+                        event: frame.event,
+                        tag_bytes: envelope.tag().len(),
+                    });
+                }
+                Err(fault) => {
+                    self.malformed += 1;
+                    self.first_fault.get_or_insert(fault);
+                }
+            }
+        }
     }
 }

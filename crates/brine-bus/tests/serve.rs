@@ -378,12 +378,31 @@ async fn a_bus_on_a_thread_of_its_own_ends_with_its_shutdown() {
 }
 
 #[tokio::test]
+async fn a_malformed_event_costs_only_that_event() {
+    let bus = TestBus::default();
+    let mut subscriber = bus.subscriber().await;
+    let mut publisher = bus.publisher().await;
+    let mut bytes = frame(Framing::Bare, &event("before", 1));
+    for malformed in [&b"no blank line"[..], b"t\n\n\x01"] {
+        bytes.extend_from_slice(&frame(Framing::Bare, malformed));
+    }
+    bytes.extend_from_slice(&frame(Framing::Bare, &event("after", 1)));
+    publisher.write_all(&bytes).await.expect("written");
+    for tag in ["before", "after"] {
+        assert_eq!(subscriber.next().await, Some(event(tag, 1)));
+    }
+    let stats = bus.handle.stats();
+    assert_eq!((stats.malformed_events, stats.refused_publishers), (2, 0));
+    bus.end().await;
+}
+
+#[tokio::test]
 async fn a_malformed_frame_ends_its_connection_and_no_other() {
     let bus = TestBus::default();
     let mut subscriber = bus.subscriber().await;
     let (mut bad, mut good) = (bus.publisher().await, bus.publisher().await);
     let mut bytes = frame(Framing::Bare, &event("before", 1));
-    bytes.extend_from_slice(&frame(Framing::Bare, b"no blank line"));
+    bytes.extend_from_slice(b"\xc1\xc1\xc1\xc1\xc1");
     bytes.extend_from_slice(&frame(Framing::Bare, &event("after", 1)));
     bad.write_all(&bytes).await.expect("written");
     assert!(is_closed(&mut bad).await);

@@ -138,6 +138,11 @@ fn bus(bus: &BusHandle, out: &mut Exposition) {
     )
     .sample(&[], stats.refused_publishers);
     out.counter(
+        "brine_malformed_events_total",
+        "Events of publishers that were left out because they are malformed.",
+    )
+    .sample(&[], stats.malformed_events);
+    out.counter(
         "brine_overrun_subscribers_total",
         "Subscribers that were disconnected because the log had moved past them.",
     )

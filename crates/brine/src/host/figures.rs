@@ -167,6 +167,7 @@ fn bus_status(stats: &BusStats) -> Map {
     status.insert("deliveries", number(stats.deliveries));
     status.insert("publishers", number(stats.publishers as u64));
     status.insert("refused_publishers", number(stats.refused_publishers));
+    status.insert("malformed_events", number(stats.malformed_events));
     status.insert("overrun_subscribers", number(stats.overrun_subscribers));
     let subscribers = stats.subscribers.iter().map(|subscriber| {
         let mut entry = Map::new();
