@@ -152,6 +152,11 @@ impl Permitted {
         matches!(self, Self::Nothing)
     }
 
+    /// Whether every name is.
+    pub(crate) fn is_everything(&self) -> bool {
+        *self == Self::All || self.patterns().contains(&"*")
+    }
+
     /// The patterns of the names that are permitted.
     pub(crate) fn patterns(&self) -> Vec<&str> {
         match self {
@@ -239,6 +244,11 @@ impl Acl {
         })
     }
 
+    /// Whether a rule names a user or a group of the HTTP API; until one does, they may fire every event.
+    pub(crate) fn restricts_api_users(&self) -> bool {
+        self.rules.iter().any(|rule| rule.who.is_of_api())
+    }
+
     /// Whether a user of this machine may do everything, whatever the rules say.
     #[must_use]
     pub const fn is_trusted(&self, uid: u32) -> bool {
@@ -253,8 +263,7 @@ impl Acl {
             Origin::Token => true,
             Origin::Login => false,
         };
-        let is_unruled =
-            subject.origin == Origin::Login && !self.rules.iter().any(|rule| rule.who.is_of_api());
+        let is_unruled = subject.origin == Origin::Login && !self.restricts_api_users();
         if is_unruled {
             return Access {
                 is_full,

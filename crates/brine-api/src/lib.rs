@@ -23,6 +23,7 @@ mod error;
 mod events;
 mod exposition;
 mod figures;
+mod fired_by;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hang_up;

@@ -3,6 +3,7 @@
 //! It replaces requests that local programs wrote to the bus as events, where nobody could tell who had written them.
 //! The node knows what a command does; this file parses it, checks permissions and answers.
 
+use brine_config::Arguments;
 use brine_wire::{Map, Value, json, msgpack};
 use hyper::Response;
 use hyper::body::Incoming;
@@ -13,6 +14,7 @@ use crate::acl::Access;
 use crate::body::{JSON, ResponseBody};
 use crate::command::{Command, CommandClient, RunError};
 use crate::error::ApiError;
+use crate::fired_by;
 use crate::hang_up::HangUp;
 use crate::incoming;
 use crate::state::ApiState;
@@ -107,8 +109,22 @@ fn permit(command: &Command, subject: &Subject, access: &Access) -> Result<(), A
                 "{subject} may not run {fun:?} (brine: {{acl: …}})"
             )));
         }
+        if let CommandClient::Runner | CommandClient::RunnerAsync = command.client {
+            let called = fired_by::check(&access.fire, fun, &arguments(&command.load));
+            called.map_err(|why| ApiError::Forbidden(why.to_string()))?;
+        }
     }
     Ok(())
+}
+
+/// The arguments of a runner function.
+fn arguments(load: &Map) -> Arguments {
+    let positional = load.get("arg").and_then(Value::as_array);
+    let keyword = load.get("kwarg").and_then(Value::as_map);
+    Arguments {
+        positional: positional.unwrap_or_default().to_vec(),
+        keyword: keyword.cloned().unwrap_or_default(),
+    }
 }
 
 fn failed(error: RunError) -> ApiError {

@@ -8,10 +8,14 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 
 use super::answer::Answer;
+use super::arguments;
 use super::body;
 use super::context::Context;
 use super::error::RestError;
 use super::operator::{Client, Credential, Low};
+use super::session::Session;
+use crate::fired_by::{self, MayNotFire};
+use crate::state::Noticed;
 
 /// The clients that Salt's welcome names, whether or not they are enabled.
 const CLIENTS: [&str; 10] = [
@@ -142,9 +146,12 @@ async fn execute_one(context: &Context, mut chunk: Map) -> Result<Value, RestErr
     for name in CREDENTIALS {
         chunk.remove(name);
     }
-    if chunk.get("fun").is_none() {
+    // A minion answers in its own words that it has no such function.
+    let names_nothing = |fun: &Value| !client.is_for_minions() && fun.as_str() == Some("");
+    if chunk.get("fun").is_none_or(names_nothing) {
         return Err(RestError::BadRequest("The command needs a \"fun\"".into()));
     }
+    refuse_events(context, client, &chunk, &credential).await?;
     state.counters.command();
     let Ok(_permit) = state.commands.acquire().await else {
         return Err(RestError::NoMaster); // never closed
@@ -159,6 +166,43 @@ async fn execute_one(context: &Context, mut chunk: Map) -> Result<Value, RestErr
         as_streamed(context, &mut result);
     }
     Ok(result)
+}
+
+/// Refuses a command that would fire events which the user may not fire.
+async fn refuse_events(
+    context: &Context,
+    client: Client,
+    chunk: &Map,
+    credential: &Credential,
+) -> Result<(), RestError> {
+    let (api, operator) = (context.state.api(), &context.state.operator);
+    let fun = chunk.get("fun").and_then(Value::as_str);
+    let fun = fun.filter(|fun| client.is_runner() && fired_by::chooses_tags(fun));
+    // Asking who it is costs a login.
+    let Some(fun) = fun.filter(|_| api.acl.restricts_api_users()) else {
+        return Ok(());
+    };
+    let token = match credential {
+        Credential::Token(text) => {
+            let unknown = || RestError::Unauthorized("Authentication error occurred.".into());
+            operator.token(text).await?.ok_or_else(unknown)?
+        }
+        Credential::Login { login, from } => {
+            let token = operator.log_in((**login).clone(), *from).await?;
+            operator.revoke(&token.token).await;
+            token
+        }
+    };
+    let session = Session::new(&token);
+    let permitted = api.acl.access(session.subject()).fire;
+    fired_by::check(&permitted, fun, &arguments::call(chunk)).map_err(|why| {
+        let tag = match &why {
+            MayNotFire::Tag(tag) => Some(tag.as_str()),
+            MayNotFire::Any(_) => None,
+        };
+        api.note(session.subject(), Noticed::IsRefused { tag });
+        RestError::Forbidden(why.to_string().into())
+    })
 }
 
 /// Writes the event in a runner's `full_return` as streams write it.

@@ -7,6 +7,7 @@
 
 mod accept;
 mod answer;
+pub mod arguments;
 mod body;
 mod commands;
 mod context;

@@ -50,6 +50,17 @@ impl Client {
         ("wheel_async", Self::WheelAsync),
     ];
 
+    pub(crate) const fn is_for_minions(self) -> bool {
+        matches!(
+            self,
+            Self::Local | Self::LocalAsync | Self::LocalBatch | Self::LocalSubset
+        )
+    }
+
+    pub(crate) const fn is_runner(self) -> bool {
+        matches!(self, Self::Runner | Self::RunnerAsync)
+    }
+
     /// The client of a name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {

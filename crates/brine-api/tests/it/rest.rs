@@ -410,6 +410,99 @@ fn what_api_users_may_fire_is_in_the_one_list() {
 }
 
 #[test]
+fn no_command_fires_what_its_user_may_not_fire() {
+    let acl = r#"[{"api_user": "fred", "fire": ["my/*"]}, {"api_user": "bob", "fire": ["*"]}]"#;
+    let (network, recorded) = recorded(acl, |options| {
+        options.enabled_clients.push("runner_async".to_owned());
+    });
+    let token = log_in(&network);
+    let fred = r#""username": "fred", "password": "hunter2", "eauth": "sharedsecret""#;
+    let bob = r#""username": "bob", "password": "secret", "eauth": "file""#;
+    let logged_in = |form: &str, body: &str| {
+        let head = format!("x-auth-token: {token}\r\ncontent-type: {form}\r\n");
+        ask(&network, "POST /", &head, body)
+    };
+    let run = |who: &str, body: &str| {
+        let body = format!("{{{who}, {body}}}");
+        ask(
+            &network,
+            "POST /run",
+            "content-type: application/json\r\n",
+            &body,
+        )
+    };
+    let (json, yaml, pairs) = (
+        "application/json",
+        "application/x-yaml",
+        "application/x-www-form-urlencoded",
+    );
+    let files = recorded.token_files().len();
+    let send = r#""client": "runner", "fun": "event.send""#;
+    let refused = [
+        logged_in(json, &format!(r#"{{{send}, "tag": "secret/1"}}"#)),
+        logged_in(
+            json,
+            &format!(r#"{{{send}, "kwarg": {{"tag": "secret/1"}}}}"#),
+        ),
+        logged_in(json, &format!(r#"{{{send}, "arg": ["secret/1", {{}}]}}"#)),
+        logged_in(json, &format!(r#"{{{send}, "arg": "'secret/1'"}}"#)),
+        logged_in(json, &format!(r#"{{{send}, "arg": ["tag=secret/1"]}}"#)),
+        logged_in(
+            json,
+            &format!(r#"{{{send}, "arg": [{{"__kwarg__": true, "tag": "secret/1"}}]}}"#),
+        ),
+        logged_in(
+            json,
+            &format!(r#"{{{send}, "arg": ["my/1"], "tag": "secret/1"}}"#),
+        ),
+        logged_in(json, &format!(r#"{{{send}, "tag": ["my/1"]}}"#)),
+        logged_in(json, &format!(r#"{{{send}, "tag": "MY/1"}}"#)),
+        logged_in(
+            json,
+            r#"[{"client": "runner_async", "fun": "event.send", "tag": "secret/1"}]"#,
+        ),
+        logged_in(
+            yaml,
+            "client: runner\nfun: event.send\ntag: !!binary c2VjcmV0LzE=\n",
+        ),
+        logged_in(pairs, "client=runner&fun=event.send&tag=my/1&tag=secret/1"),
+        logged_in(pairs, "client=runner&fun=event.send&arg=secret/1"),
+        logged_in(
+            json,
+            r#"{"client": "runner", "fun": "salt.cmd", "arg": ["event.fire", {}, "secret/1"]}"#,
+        ),
+        logged_in(
+            json,
+            r#"{"client": "runner", "fun": "state.orchestrate_single", "arg": ["salt.runner"]}"#,
+        ),
+        run(fred, &format!(r#"{send}, "tag": "secret/1""#)),
+    ];
+    for (code, answer) in refused {
+        assert_eq!(code, 403, "{answer}");
+        assert!(answer.contains("brine: {acl: …}"), "{answer}");
+    }
+    assert!(recorded.ran.lock().unwrap().is_empty());
+    // No recorded master sends events: these have reached it.
+    let permitted = [
+        logged_in(json, &format!(r#"{{{send}, "tag": "my/1"}}"#)),
+        logged_in(json, &format!(r#"{{{send}, "arg": ["my/1", {{"a": 1}}]}}"#)),
+        run(fred, &format!(r#"{send}, "tag": "my/1""#)),
+        run(bob, &format!(r#"{send}, "tag": "secret/1""#)),
+        run(bob, r#""client": "runner", "fun": "salt.cmd""#),
+    ];
+    for (code, answer) in &permitted {
+        assert_eq!(*code, 500, "{answer}");
+    }
+    assert_eq!(recorded.ran.lock().unwrap().len(), permitted.len());
+    let (code, answer) = run(
+        r#""username": "fred", "password": "wrong", "eauth": "sharedsecret""#,
+        send,
+    );
+    assert_eq!(code, 401, "{answer}");
+    assert_eq!(recorded.token_files().len(), files, "none is left behind");
+}
+
+#[test]
 fn options_of_salt_close_what_they_close() {
     let (network, _recorded) = recorded("[]", |options| {
         options.authorized_ips = vec!["192.0.2.1".to_owned()];

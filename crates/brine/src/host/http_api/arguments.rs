@@ -1,12 +1,12 @@
 //! A command of the API as a job or a call, with the arguments that Salt's `LocalClient` and `RunnerClient` would
 //! get.
-//!
-//! Positional arguments that are strings are parsed as on Salt's command line, including `name=value`.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use brine_api::rest::OperatorError;
-use brine_config::{Arguments, parse_value, split_keyword};
+use brine_api::rest::arguments::arguments;
+pub(super) use brine_api::rest::arguments::call;
+use brine_config::Arguments;
 use brine_node::JobRequest;
 use brine_node::client::BatchSize;
 use brine_node::functions::CLIENT_KEYWORDS;
@@ -149,21 +149,6 @@ pub(super) fn seconds(value: Option<&Value>) -> Option<f64> {
     (seconds.is_finite() && seconds > 0.0).then(|| seconds.min(DAY))
 }
 
-/// The arguments of a wheel function: all fields that are nothing else.
-pub(super) fn call(fields: &Map) -> Arguments {
-    const NOT_ARGUMENTS: [&str; 5] = ["fun", "arg", "kwarg", "timeout", "full_return"];
-    let mut arguments = arguments(fields);
-    for (name, value) in fields {
-        if name
-            .as_str()
-            .is_some_and(|name| !NOT_ARGUMENTS.contains(&name))
-        {
-            arguments.keyword.insert(name.clone(), value.clone());
-        }
-    }
-    arguments
-}
-
 /// The arguments of a runner function, without the keywords of clients that it does not take: SaltGUI sends `match` with
 /// every command. Salt's client leaves out any keyword, and so also what is misspelt.
 pub(super) fn runner_call(fields: &Map) -> Arguments {
@@ -176,36 +161,6 @@ pub(super) fn runner_call(fields: &Map) -> Arguments {
                 .is_none_or(|name| function.has_parameter(name) || !CLIENT_KEYWORDS.contains(&name))
         });
         arguments.keyword = kept.collect();
-    }
-    arguments
-}
-
-/// `arg` and `kwarg`.
-fn arguments(fields: &Map) -> Arguments {
-    let mut arguments = Arguments {
-        positional: Vec::new(),
-        keyword: Map::new(),
-    };
-    let arg = fields.get("arg").and_then(Value::as_array);
-    for value in arg.unwrap_or_default() {
-        match value {
-            Value::Str(text) => match split_keyword(text) {
-                Some((name, value)) => arguments.keyword.insert(name, parse_value(value)),
-                None => arguments.positional.push(parse_value(text)),
-            },
-            Value::Map(keywords) if keywords.get("__kwarg__").is_some() => {
-                let keywords = keywords.iter();
-                for (name, value) in keywords.filter(|(name, _)| name.as_str() != Some("__kwarg__"))
-                {
-                    arguments.keyword.insert(name.clone(), value.clone());
-                }
-            }
-            value => arguments.positional.push(value.clone()),
-        }
-    }
-    let kwarg = fields.get("kwarg").and_then(Value::as_map);
-    for (name, value) in kwarg.into_iter().flat_map(Map::iter) {
-        arguments.keyword.insert(name.clone(), value.clone());
     }
     arguments
 }
@@ -282,15 +237,6 @@ mod tests {
         ] {
             assert_eq!(batch_size(&fields(text)).ok(), size, "{text}");
         }
-    }
-
-    #[test]
-    fn fields_of_a_call_are_its_arguments() {
-        let called = call(&fields(
-            r#"{"fun": "jobs.list_job", "jid": "2026", "timeout": 3, "arg": [1], "kwarg": {"a": 1}}"#,
-        ));
-        assert_eq!(shown(called.positional), "[1]");
-        assert_eq!(shown(called.keyword), r#"{"a": 1, "jid": "2026"}"#);
     }
 
     #[test]
