@@ -15,7 +15,7 @@ use brine_wire::returns::Timeouts;
 use brine_wire::{Map, Value, python_text};
 
 use super::report::{Mode, no_return};
-use super::{NOBODY, number, println, selected};
+use super::{nobody, number, println, selected};
 use crate::clock;
 use crate::host;
 use crate::salt::options::Key;
@@ -57,20 +57,24 @@ pub(super) fn wanted(
 /// Runs the job and prints what happens; the exit code is the largest of the minions'.
 pub(super) async fn run(
     client: &mut LocalClient,
+    opts: &Opts,
     mut request: JobRequest,
     batch: Batch,
     timeouts: Timeouts,
     mode: Mode,
     printer: &Printer,
 ) -> anyhow::Result<ExitCode> {
-    let (up, down) = ping(client, &request, timeouts).await?;
+    let (up, down) = ping(client, opts, &request, timeouts).await?;
     let is_quiet = mode == Mode::Static;
     let say = |text: &str| match is_quiet {
         true => Ok(()),
         false => println(text),
     };
     if up.is_empty() {
-        say("No minions matched the target.")?;
+        match is_quiet {
+            true => printer.print(&Map::new().into(), None, 0)?,
+            false => println("No minions matched the target.")?,
+        }
         return no_return();
     }
     for id in down {
@@ -129,9 +133,10 @@ pub(super) async fn run(
     Ok(ExitCode::from(retcode.to_le_bytes()[0]))
 }
 
-/// The minions of the target that answer, and those that do not.
+/// The minions of the target that answer, and accepted ones that do not.
 async fn ping(
     client: &mut LocalClient,
+    opts: &Opts,
     request: &JobRequest,
     timeouts: Timeouts,
 ) -> anyhow::Result<(Vec<String>, Vec<String>)> {
@@ -141,7 +146,7 @@ async fn ping(
     }
     let job = client.publish(&ping).await?;
     if job.jid.is_none() {
-        println(NOBODY)?;
+        nobody(opts)?;
     }
     let (mut up, mut down) = (Vec::new(), Vec::new());
     let sort = |reply: MinionReply| {
@@ -152,6 +157,8 @@ async fn ping(
         ControlFlow::Continue(())
     };
     client.wait(&job, timeouts, sort).await?;
+    // As in Salt: those that are not accepted here were not asked.
+    down.retain(|id| job.missing.iter().all(|missing| missing.as_str() != id));
     Ok((up, down))
 }
 

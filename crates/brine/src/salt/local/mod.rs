@@ -141,15 +141,15 @@ async fn serve(
         _ => Mode::Streamed,
     };
     if let Some(batch) = batch::wanted(line, opts, &request)? {
-        return batch::run(&mut client, request, batch, timeouts, mode, printer).await;
+        return batch::run(&mut client, opts, request, batch, timeouts, mode, printer).await;
     }
     if let Some(count) = number(line, Key::Subset).filter(|count| *count > 0) {
-        subset::narrow(&mut client, &mut request, count, timeouts, shown).await?;
+        subset::narrow(&mut client, opts, &mut request, count, timeouts, shown).await?;
     }
     let job = client.publish(&request).await?;
     let mut report = Report::new(printer, mode);
     let Some(jid) = &job.jid else {
-        println(NOBODY)?;
+        nobody(opts)?;
         return report.end();
     };
     if line.has(Key::Async) {
@@ -175,6 +175,14 @@ async fn serve(
         report.summary(shown.verbose)?;
     }
     report.end()
+}
+
+/// Says that the target selects no minion. As in Salt not with `order_masters`: minions of other masters may match.
+fn nobody(opts: &Opts) -> anyhow::Result<()> {
+    match opts.flag("order_masters")? {
+        true => Ok(()),
+        false => println(NOBODY),
+    }
 }
 
 /// `--preview-target`: which minions the target selects.

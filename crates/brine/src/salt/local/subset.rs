@@ -2,18 +2,21 @@
 
 use std::ops::ControlFlow;
 
-use super::Shown;
-use super::report::Mode;
 use anyhow::Context;
+use brine_config::Opts;
 use brine_node::JobRequest;
 use brine_node::client::{LocalClient, MinionReply, ReplyKind};
 use brine_wire::Value;
 use brine_wire::returns::Timeouts;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::report::Mode;
+use super::{Shown, nobody};
+
 /// Asks the minions for their functions, and targets this many of those that have the job's function.
 pub(super) async fn narrow(
     client: &mut LocalClient,
+    opts: &Opts,
     request: &mut JobRequest,
     count: usize,
     timeouts: Timeouts,
@@ -24,9 +27,10 @@ pub(super) async fn narrow(
         ask.kwargs.insert("delimiter", delimiter.clone());
     }
     let job = client.publish(&ask).await?;
-    if let Some(jid) = &job.jid {
-        // As in Salt, of this job too.
-        shown.announce(Mode::Streamed, jid)?;
+    // As in Salt, of this job too.
+    match &job.jid {
+        Some(jid) => shown.announce(Mode::Streamed, jid)?,
+        None => nobody(opts)?,
     }
     let mut able = Vec::new();
     let note = |reply: MinionReply| {

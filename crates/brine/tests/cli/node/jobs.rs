@@ -168,9 +168,27 @@ fn batches_subsets_and_node_groups_are_salts() {
         "m1 test.ping --static --show-jid --out=json",
         "m1 test.ping --static --verbose --out=json",
         "m1 test.ping --out=json",
+        "nobody test.ping --static --out=json",
+        "nobody test.ping --out=yaml",
+        "-b 1 --static nobody test.ping --out=json",
+        "-b 1 -L m1,m2 test.ping",
+        "--subset 1 nobody test.ping",
     ];
+    // Minions of other masters may match: that there are none here is not said.
+    let with_syndics = ["nobody test.ping --static --out=json"];
+    print_as_salts(&node, &calls);
+    let file = node.root.path().join("master");
+    let mut config = std::fs::read_to_string(&file).unwrap();
+    config.push_str("order_masters: True\n");
+    std::fs::write(&file, config).unwrap();
+    print_as_salts(&node, &with_syndics);
+}
+
+/// Each call prints what real `salt` prints, and ends with its code.
+fn print_as_salts(node: &Node, calls: &[&str]) {
     let config_dir = node.root.path().to_str().unwrap();
-    let words = calls.map(|call| call.split(' ').collect::<Vec<_>>());
+    let words = calls.iter().map(|call| call.split(' ').collect());
+    let words: Vec<Vec<_>> = words.collect();
     let cases = words
         .iter()
         .map(|words| crate::salt_key::case("salt", config_dir, words));
