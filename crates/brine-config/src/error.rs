@@ -174,10 +174,12 @@ pub enum Warning {
         found: &'static str,
     },
     /// An option of Salt's that Brine ignores.
-    #[error("option {option} is ignored")]
+    #[error("option {option} is ignored{}", .means.map(|means| format!(": {means}")).unwrap_or_default())]
     NotActedOn {
         /// The option.
         option: String,
+        /// What does not happen for that, if somebody would miss it.
+        means: Option<&'static str>,
     },
     /// An option that no supported release of Salt reads any more.
     #[error("option {option} is no longer read by Salt; {instead}")]

@@ -48,6 +48,7 @@ mod role;
 mod sinks;
 mod spool;
 mod types;
+mod unchecked;
 pub mod yaml;
 
 pub use arguments::{Arguments, parse_arguments, parse_value, split_keyword};

@@ -19,6 +19,7 @@ use crate::resolve::resolve;
 use crate::role::Role;
 use crate::sinks::{self, FileOption, SinkOptions};
 use crate::types::{Type, accepts, type_name};
+use crate::unchecked;
 
 /// A configuration with warnings about it.
 #[derive(Debug)]
@@ -315,7 +316,14 @@ fn remark_on(role: Role, overrides: &Map, warnings: &mut Vec<Warning>) {
                 instead,
             });
         }
+        let ignored = || Warning::NotActedOn {
+            option: name.clone(),
+            means: options::consequence(name, role),
+        };
         let Some(known) = options::known(name) else {
+            if unchecked::is_ignored(name, role) && value.is_true() {
+                warnings.push(ignored());
+            }
             continue;
         };
         let is_dynamic = name == "ipc_write_buffer" && value.as_str() == Some("dynamic");
@@ -331,9 +339,7 @@ fn remark_on(role: Role, overrides: &Map, warnings: &mut Vec<Warning>) {
             });
         }
         if !known.is_acted_on(role) && known.default(role).as_ref() != Some(value) {
-            warnings.push(Warning::NotActedOn {
-                option: name.clone(),
-            });
+            warnings.push(ignored());
         }
     }
 }

@@ -83,6 +83,34 @@ pub(crate) fn obsolete(name: &str) -> Option<&'static str> {
     }
 }
 
+/// What does not happen when Brine ignores an option that does much in Salt.
+pub(crate) fn consequence(name: &str, role: Role) -> Option<&'static str> {
+    Some(match (role, name) {
+        (Role::Master | Role::Client, "pillar_roots" | "ext_pillar") => {
+            "minions of this master get an empty pillar"
+        }
+        (Role::Minion, "pillar_roots" | "ext_pillar") => "the pillar is empty without a master",
+        (Role::Master | Role::Client, "master_tops") => "minions get no states from it",
+        (Role::Master | Role::Client, "peer") => {
+            "the master refuses what minions ask of each other"
+        }
+        (Role::Master | Role::Client, "peer_run") => {
+            "the master refuses what minions ask it to run"
+        }
+        (Role::Master | Role::Client, "file_recv") => "the master takes no files from minions",
+        (_, "schedule") => "none of its jobs runs",
+        (_, "engines") => "no engine runs",
+        (Role::Minion, "beacons") => "no beacon runs",
+        (Role::Minion, "mine_functions") => "nothing of it goes to the mine",
+        (Role::Minion, "proxy") => "the minion controls no device",
+        (Role::Minion, "startup_states") => "no state runs at the start",
+        (Role::Minion, "disable_modules" | "whitelist_modules") => {
+            "functions that are built into Brine run all the same"
+        }
+        _ => return None,
+    })
+}
+
 /// The options of a master that its minions ask for with `_master_opts` and act on, in its order.
 pub const SHOWN_TO_MINIONS: [&str; 15] = [
     "top_file_merging_strategy",
@@ -273,6 +301,7 @@ const ACTED_ON: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unchecked::{Reader, UNCHECKED};
 
     #[test]
     fn the_table_is_sorted_and_every_default_reads() {
@@ -344,7 +373,10 @@ mod tests {
             }
         }
         let literals: std::collections::HashSet<_> = code.split('"').collect();
-        for name in ACTED_ON.iter().chain(OF_MASTERS) {
+        let unchecked = UNCHECKED.iter();
+        let unchecked = unchecked.filter(|option| matches!(option.reader, Reader::Brine(_)));
+        let unchecked: Vec<_> = unchecked.map(|option| option.name).collect();
+        for name in ACTED_ON.iter().chain(OF_MASTERS).chain(&unchecked) {
             assert!(literals.contains(name), "{name}: nothing reads it");
         }
         for reader in READERS {
@@ -391,6 +423,22 @@ mod tests {
                 cell(&types)
             )
             .unwrap();
+        }
+        page.push_str(
+            "\n## Options without a type\n\nOptions that Salt reads from its files without a check of their types. \
+             \"Modules\": they are for modules, returners or commands, which find them here, too. What has \
+             neither is ignored: the daemon says so at its start, and `brine check` does.\n\n\
+             | option | Brine |\n| --- | --- |\n",
+        );
+        for option in UNCHECKED {
+            let readers = match option.reader {
+                Reader::Brine([Role::Master]) => "master",
+                Reader::Brine([Role::Minion]) => "minion",
+                Reader::Brine(_) => "master, minion",
+                Reader::SaltAlone(_) => "",
+                Reader::Modules => "modules",
+            };
+            writeln!(page, "| `{}` | {readers} |", option.name).unwrap();
         }
         is_current("salt-options.md", &page);
     }

@@ -18,7 +18,7 @@ struct Danger {
 }
 
 /// Of the master, and of every node. Those of `external_auth` and `rest_cherrypy` are inside these and have functions.
-const DANGERS: [Danger; 16] = [
+const DANGERS: [Danger; 13] = [
     every(
         "open_mode",
         is_true,
@@ -44,28 +44,10 @@ const DANGERS: [Danger; 16] = [
         "remove it",
     ),
     master(
-        "file_recv",
-        is_true,
-        "every minion may write files to the master",
-        "remove it unless minions push files",
-    ),
-    master(
         "netapi_allow_raw_shell",
         is_true,
         "whoever may use the API's ssh client runs any command",
         "remove it",
-    ),
-    master(
-        "peer",
-        opens_all,
-        "every minion may run any function on others",
-        "name the minions and the functions",
-    ),
-    master(
-        "peer_run",
-        opens_all,
-        "every minion may run any function on others",
-        "name the minions and the functions",
     ),
     master(
         "publisher_acl",

@@ -18,6 +18,7 @@ use crate::load::Loaded;
 use crate::options::{self, OPTIONS};
 use crate::opts::Opts;
 use crate::role::Role;
+use crate::unchecked::{UNCHECKED, unchecked};
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -199,8 +200,11 @@ fn of_warning(warning: &Warning, place: Find<'_>) -> Option<Remark> {
             place(option),
             format!("write {expected}"),
         ),
-        Warning::NotActedOn { option } => (
-            Severity::Note,
+        Warning::NotActedOn { option, means } => (
+            match means {
+                Some(_) => Severity::Warning,
+                None => Severity::Note,
+            },
             "ignored-option",
             place(option),
             "Brine's own master and minion ignore it; a real one beside brine attach does not"
@@ -234,22 +238,23 @@ fn of_warning(warning: &Warning, place: Find<'_>) -> Option<Remark> {
     })
 }
 
+fn is_known(name: &str) -> bool {
+    options::known(name).is_some()
+        || unchecked(name).is_some()
+        || options::obsolete(name).is_some()
+        // Modules read their options as `module.option`, and their defaults by a number of prefixes.
+        || name.contains(['.', ':'])
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Options that neither Salt nor Brine has; most are misspelt, some are for modules of the site's own.
 fn unknown(places: &[Place]) -> Vec<Remark> {
-    let is_known = |name: &str| {
-        options::known(name).is_some()
-            || ALSO_READ.contains(&name)
-            || options::obsolete(name).is_some()
-            // Modules read their options as `module.option`, and their defaults by a number of prefixes.
-            || name.contains(['.', ':'])
-            || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
     let mut remarks = Vec::new();
     for place in places.iter().filter(|place| !is_known(&place.option)) {
         let known = OPTIONS
             .iter()
             .map(|option| option.name)
-            .chain(ALSO_READ.iter().copied());
+            .chain(UNCHECKED.iter().map(|option| option.name));
         let nearest = known
             .map(|name| (edit_distance(&place.option, name), name))
             .min()
@@ -337,115 +342,6 @@ const PREFIXES: [&str; 12] = [
     "winrepo_",
     "cluster_",
     "proxy",
-];
-
-/// Options that Salt reads, or that stand for a part of Salt, and whose types it does not check.
-const ALSO_READ: &[&str] = &[
-    "api_logfile",
-    "api_pidfile",
-    "apiopts",
-    "autoreject_file",
-    "autosign_file",
-    "autosign_grains",
-    "autosign_grains_dir",
-    "beacons",
-    "brine",
-    "cache_event_strip_fields",
-    "cli_summary",
-    "color_theme",
-    "conf_file",
-    "default_target",
-    "diff_cache_events",
-    "docker",
-    "eauth_acl_module",
-    "eauth_redis_host",
-    "eauth_redis_port",
-    "eauth_tokens",
-    "enable_cloud_grains",
-    "engines",
-    "event_return",
-    "event_return_blacklist",
-    "event_return_niceness",
-    "event_return_queue",
-    "event_return_queue_max_seconds",
-    "event_return_whitelist",
-    "executor_opts",
-    "ext_pillar",
-    "ext_pillar_first",
-    "ext_processes",
-    "fileserver_events",
-    "fileserver_list_cache_time",
-    "filter_events",
-    "gpg_keydir",
-    "grain_opts",
-    "hide_pillar",
-    "include",
-    "ldap",
-    "log_datefmt_console",
-    "log_fmt",
-    "logstash_udp_handler",
-    "logstash_zmq_handler",
-    "master_id",
-    "master_uri_list",
-    "max_render_file_size",
-    "metaproxy",
-    "mine_functions",
-    "mine_get",
-    "module_executors",
-    "multimaster",
-    "mysql",
-    "mysql_auth",
-    "napalm",
-    "netapi",
-    "no_parse",
-    "pam",
-    "peer",
-    "peer_run",
-    "pillar",
-    "pillar_cache",
-    "postgres",
-    "presence_events",
-    "profiling_enabled",
-    "profiling_path",
-    "providers",
-    "proxy",
-    "query",
-    "reactor",
-    "reactor_path",
-    "redis",
-    "register_returner",
-    "resources",
-    "rest_cherrypy",
-    "rest_tornado",
-    "roster",
-    "roster_defaults",
-    "roster_dir",
-    "roster_file",
-    "runners",
-    "schedule",
-    "sentry_handler",
-    "sharedsecret",
-    "smtp",
-    "state_output_exclude",
-    "startup_states",
-    "sqlite3",
-    "syndic_dir",
-    "syndic_mode",
-    "telemetry",
-    "thin_dir",
-    "thorium_roots",
-    "timezone",
-    "token_dir",
-    "token_file",
-    "top_file",
-    "transport_opts",
-    "utc_hour",
-    "vault",
-    "venafi",
-    "verify_ssl",
-    "worker_pools",
-    "zmq_heartbeat_ivl",
-    "zmq_heartbeat_timeout",
 ];
 
 #[cfg(test)]

@@ -67,17 +67,60 @@ fn faults_under_brine_have_lines_too() {
     insta::assert_snapshot!(reviewed("brine:\n  log_bytes: many\n"), @r#"Error wrong-value master:3 brine: log_bytes: expected a number of bytes, or a number with KiB, MiB or GiB, found "many"; write a number of bytes, or a number with KiB, MiB or GiB"#);
 }
 
+/// Every option that Salt's daemons and basic modules read is acted on, ignored with a word, or left to modules.
+#[test]
+fn what_salt_reads_is_known() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/unchecked.py");
+    for version in ["3008.3", "3006.28"] {
+        let mut python = brine_testkit::salt::python(version);
+        let output = python.arg(&program).output().unwrap();
+        let names = String::from_utf8(output.stdout).unwrap();
+        assert!(names.lines().count() > 50, "{names}");
+        let unknown: Vec<&str> = names.lines().filter(|name| !is_known(name)).collect();
+        assert_eq!(unknown, [""; 0], "{version}");
+    }
+}
+
+#[test]
+fn what_would_be_missed_is_a_warning_and_says_what_is_missing() {
+    let text = "pillar_roots: {base: [/srv/own]}\next_pillar: [{cmd_yaml: cat x}]\npeer_run: {'.*': ['.*']}\n\
+                fileserver_events: true\n";
+    insta::assert_snapshot!(reviewed(text), @r#"
+    Warning ignored-option master:2 option pillar_roots is ignored: minions of this master get an empty pillar; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Warning ignored-option master:3 option ext_pillar is ignored: minions of this master get an empty pillar; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Warning ignored-option master:4 option peer_run is ignored: the master refuses what minions ask it to run; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Note ignored-option master:5 option fileserver_events is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
+    "#);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("minion");
+    let text = "id: x\nbeacons: {load: [{interval: 10}]}\nproxy: {x: 1}\nmine_functions: {test.ping: []}\n\
+                cmd_blacklist_glob: ['rm*']\ncmd_whitelist_glob: ['ls*']\nmodule_executors: [sudo]\n\
+                disable_modules: [cmd]\n";
+    fs::write(&file, text).unwrap();
+    let (remarks, _) = review(Role::Minion, &file, &Environment::default());
+    let said = remarks
+        .iter()
+        .map(|remark| format!("{:?} {}\n", remark.severity, remark.text));
+    insta::assert_snapshot!(said.collect::<String>(), @r"
+    Warning option beacons is ignored: no beacon runs
+    Warning option proxy is ignored: the minion controls no device
+    Warning option mine_functions is ignored: nothing of it goes to the mine
+    Warning option disable_modules is ignored: functions that are built into Brine run all the same
+    Note option module_executors is ignored
+    ");
+}
+
 #[test]
 fn what_opens_a_site_is_said() {
     let text = "open_mode: true\nauto_accept: true\npeer: {'.*': ['.*']}\nhash_type: md5\nkeysize: 1024\n\
                 external_auth: {auto: {'*': ['.*']}}\nrest_cherrypy: {disable_ssl: true, webhook_disable_auth: true}\n\
                 permissive_pki_access: true\nsign_pub_messages: false\nlog_level: trace\nfile_recv: true\n";
     insta::assert_snapshot!(reviewed(text), @r#"
+    Warning ignored-option master:4 option peer is ignored: the master refuses what minions ask of each other; Brine's own master and minion ignore it; a real one beside brine attach does not
+    Warning ignored-option master:12 option file_recv is ignored: the master takes no files from minions; Brine's own master and minion ignore it; a real one beside brine attach does not
     Warning dangerous-option master:2 open_mode: every key is accepted, and a known minion's key is replaced by whoever asks; remove it
     Warning dangerous-option master:3 auto_accept: whoever reaches the master becomes a minion; remove it; accept keys by salt-key -a, or use autosign_grains
     Warning dangerous-option master:10 sign_pub_messages: minions cannot tell a job of this master from a forged one; remove it
-    Warning dangerous-option master:12 file_recv: every minion may write files to the master; remove it unless minions push files
-    Warning dangerous-option master:4 peer: every minion may run any function on others; name the minions and the functions
     Warning dangerous-option master:9 permissive_pki_access: the group may read private keys; remove it
     Warning dangerous-option master:5 hash_type: texts with the same hash can be made; write sha256
     Warning dangerous-option master:6 keysize: keys of so few bits can be broken; write 4096, and make the keys again
@@ -86,8 +129,6 @@ fn what_opens_a_site_is_said() {
     Warning dangerous-option master:7 external_auth: auto: whoever can log in may run any function on all minions; name the users and the functions
     Warning dangerous-option master:8 rest_cherrypy: disable_ssl: passwords and tokens cross the network readable; set ssl_crt and ssl_key, or host: 127.0.0.1 behind a proxy
     Warning dangerous-option master:8 rest_cherrypy: webhook_disable_auth: whoever reaches the API fires events salt/netapi/hook; remove it, or let the reactor check a signature
-    Note ignored-option master:4 option peer is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
-    Note ignored-option master:12 option file_recv is ignored; Brine's own master and minion ignore it; a real one beside brine attach does not
     "#);
 }
 
