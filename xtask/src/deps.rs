@@ -16,7 +16,7 @@ use crate::unused;
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 /// Our workspaces, all looked through for dependencies that nothing uses.
-const WORKSPACES: [&str; 3] = ["Cargo.toml", "python/Cargo.toml", "fuzz/Cargo.toml"];
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "python/Cargo.toml"];
 
 /// Checks every dependency and shows those that are there in several versions.
 pub(crate) fn run() -> anyhow::Result<()> {

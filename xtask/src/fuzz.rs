@@ -1,12 +1,15 @@
 //! Searches the fuzz targets with libFuzzer, on the stable toolchain.
 //!
 //! Flags of stable rustc turn on the compiler's coverage passes, so neither a
-//! nightly toolchain nor cargo-fuzz is needed (`cargo fuzz run` works on the same layout). It takes
-//! a C++ compiler, which builds libFuzzer. Finds go to `fuzz/artifacts/<target>/`; fix them, then
-//! move them to `fuzz/corpus/<target>/`, which a plain test replays.
+//! nightly toolchain nor cargo-fuzz is needed. It takes a C++ compiler, which builds libFuzzer.
+//! Finds go to `fuzz/artifacts/<target>/`; fix them, then move them to `fuzz/corpus/<target>/`,
+//! which a plain test replays.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::path::Path;
+use std::hash::{Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread::{self, available_parallelism};
@@ -15,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use toml::{Table, Value};
 
-use crate::command::{cargo, nicely, output, root, run_captured};
+use crate::command::{cargo, features, nicely, output, root, run_captured};
 
 /// What cargo-fuzz passes for `--sanitizer none`: coverage counters and compared values.
 const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
@@ -28,20 +31,65 @@ const COVERAGE: &str = "--cfg fuzzing -Cpasses=sancov-module \
 /// How the targets are compiled.
 #[derive(Clone, Copy)]
 pub(crate) enum Build {
-    /// For a short search: in two thirds of the processor time.
+    /// For a short search: only our own crates get the flags. All others are those of the tests.
     Quick,
-    /// For a long search.
+    /// For a long search: everything gets the flags, and is optimized.
     Optimized,
 }
 
 impl Build {
-    /// The name of the profile, and of its folder.
-    const fn profile(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Optimized => "release",
+    /// Compiles these targets. Returns the folder of the programs.
+    fn make(self, targets: &[&String]) -> anyhow::Result<PathBuf> {
+        let mut command = cargo(&["build", "--locked"]);
+        for target in targets {
+            command.args(["--bin", target]);
         }
+        let folder = match self {
+            Self::Quick => {
+                // The same packages, and tests' dependencies as well (there are no examples):
+                // so every crate has the features that it was compiled with for the tests.
+                command.args(["--workspace", "--examples"]).args(features());
+                command.env("RUSTC_WORKSPACE_WRAPPER", rustc_with_coverage()?);
+                root().join("target/debug")
+            }
+            Self::Optimized => {
+                let host = host()?;
+                // Names the host, so that build scripts are built without the flags.
+                command.args(["--package=brine-fuzz", "--profile=fuzz", "--target", &host]);
+                command.arg("--target-dir=target/fuzz");
+                command.env("RUSTFLAGS", COVERAGE);
+                root().join("target/fuzz").join(host).join("fuzz")
+            }
+        };
+        run_captured(&mut nicely(&command))?;
+        Ok(folder)
     }
+}
+
+/// A rustc that adds the flags, for cargo to compile our own crates with.
+fn rustc_with_coverage() -> anyhow::Result<PathBuf> {
+    // Build scripts and macros run outside the fuzzer; `___` is cargo's question about the target.
+    let script = format!(
+        r#"#!/bin/sh
+case "$*" in
+    *"--crate-name build_script_"* | *"--crate-type proc-macro"* | *"--crate-name ___"*) exec "$@" ;;
+esac
+exec "$@" {COVERAGE} -Copt-level=1
+"#
+    );
+    // By this path, cargo tells what it compiled with these flags from what without or with others.
+    let mut hash = DefaultHasher::new();
+    script.hash(&mut hash);
+    let folder = root().join("target/fuzz");
+    let path = folder.join(format!("rustc-{:x}", hash.finish()));
+    if !path.exists() {
+        let new = folder.join("rustc-new");
+        fs::create_dir_all(&folder)?;
+        fs::write(&new, script)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+        fs::rename(new, &path)?;
+    }
+    Ok(path)
 }
 
 /// Searches each of the named targets, or all, for so long; as many at a time as there are
@@ -57,24 +105,10 @@ pub(crate) fn run(each: Duration, only: &[&str], build: Build) -> anyhow::Result
             known.join(", ")
         );
     }
-    let host = host()?;
-    let profile = build.profile();
-    let arguments = [
-        "build",
-        "--manifest-path=fuzz/Cargo.toml",
-        "--locked",
-        "--profile",
-        profile,
-        // Names the host, so that build scripts are built without the flags.
-        "--target",
-        &host,
-        "--target-dir=target/fuzz",
-    ];
-    let mut command = nicely(&cargo(&arguments));
-    run_captured(command.env("RUSTFLAGS", COVERAGE))?;
-    let programs = root().join("target/fuzz").join(host).join(profile);
     let wanted = |name: &&String| only.is_empty() || only.contains(&name.as_str());
-    let queue = Mutex::new(known.iter().filter(wanted));
+    let wanted: Vec<_> = known.iter().filter(wanted).collect();
+    let programs = build.make(&wanted)?;
+    let queue = Mutex::new(wanted.into_iter());
     let failed = Mutex::new(Vec::new());
     let work = || {
         // The lock is let go before the search starts.

@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::fuzz::Build;
+
 const USAGE: &str = "\
 usage: cargo xtask <chore>
 
@@ -48,8 +50,9 @@ usage: cargo xtask <chore>
   tidy                house rules: headings, crate arrows, documents that tell the truth
   deps                licences, sources, bans and doubles among the dependencies (deny.toml)
   measure [CHECKOUT]  figures about the code, to compare before and after a change
+  fuzz                search every fuzz target for seconds, from its corpus, as ci does
   fuzz SECONDS [TARGET...]
-                      search every fuzz target for so long, from its corpus";
+                      search optimized targets for so long";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -82,15 +85,12 @@ fn run(arguments: &[&str]) -> anyhow::Result<()> {
         ["measure"] => measure::run(&command::root()),
         ["measure", checkout] => measure::run(Path::new(checkout)),
         ["deps"] => deps::run(),
+        ["fuzz"] => fuzz::run(ci::FUZZ, &[], Build::Quick),
         ["fuzz", seconds, targets @ ..] => {
             let seconds = seconds
                 .parse()
                 .with_context(|| format!("expected seconds, found {seconds:?}"))?;
-            fuzz::run(
-                Duration::from_secs(seconds),
-                targets,
-                fuzz::Build::Optimized,
-            )
+            fuzz::run(Duration::from_secs(seconds), targets, Build::Optimized)
         }
         _ => bail!("{USAGE}"),
     }

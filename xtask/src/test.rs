@@ -91,7 +91,7 @@ enum Build {
 impl Build {
     fn make() -> anyhow::Result<Self> {
         if !has_nextest() {
-            let arguments = ["test", "--workspace", "--no-run"];
+            let arguments = ["test", "--workspace", "--tests", "--no-run"];
             run_command(cargo(&arguments).args(features()))?;
             return Ok(Self::Cargo);
         }
@@ -137,7 +137,7 @@ impl Build {
                 let arguments = [
                     "test",
                     "--workspace",
-                    "--all-targets",
+                    "--tests",
                     "--no-fail-fast",
                     "--color=never",
                 ];

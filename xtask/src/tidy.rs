@@ -78,6 +78,19 @@ const ARROWS: &[(&str, &[&str])] = &[
             "brine-wire",
         ],
     ),
+    (
+        "brine-fuzz",
+        &[
+            "brine-api",
+            "brine-bus",
+            "brine-config",
+            "brine-log",
+            "brine-net",
+            "brine-node",
+            "brine-testkit",
+            "brine-wire",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
