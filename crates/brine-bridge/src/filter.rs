@@ -1,6 +1,6 @@
 //! Which events a sink takes: by tag, then by fields of the data. The rules are `brine-wire`'s.
 
-use brine_log::{StoredEvent, TagQuery, is_withheld};
+use brine_log::{Expected, StoredEvent, TagQuery, is_withheld};
 use brine_wire::envelope::TAG_END;
 use brine_wire::field_filter::{FieldFilter, FilterError, Known};
 use brine_wire::matching::{MatchError, MatchType, TagFilter, TagMatch};
@@ -58,6 +58,12 @@ impl Filter {
             takes_others: true,
             ..self
         }
+    }
+
+    /// What is told as missing if retention has removed it: nothing is known of its data.
+    pub(crate) fn expected(&self) -> Expected {
+        let tags = self.tags.clone();
+        Expected::tags(move |tag| !is_withheld(tag.as_bytes()) && tags.matches(tag))
     }
 
     /// Whether an event passes. What stays between the processes it was fired for never does.

@@ -92,6 +92,7 @@ impl Reader {
     pub(crate) fn start_at(&mut self, position: Position) {
         self.cursor = self.log.events(Start::After(position));
         self.cursor.select(self.config.filter.stored.clone());
+        self.cursor.expect(self.config.filter.expected());
     }
 
     /// Whether somebody has paused, moved or removed the consumer.
@@ -206,9 +207,12 @@ impl Reader {
     fn skip(&mut self, gap: Gap) {
         // Numbers that a killed process left unused need not be reported. Until an event is stored after them, the gap
         // does not know that they are unused, but the history does.
-        let missed = gap
-            .missed()
-            .map(|_| self.history.count(gap.from.seq..gap.to.seq));
+        let missed = match gap.reason {
+            Some(GapReason::Expired) => gap.missed(),
+            _ => gap
+                .missed()
+                .map(|_| self.history.count(gap.from.seq..gap.to.seq)),
+        };
         self.counted
             .note(|figures| figures.missed += missed.unwrap_or(0));
         if gap.reason != Some(GapReason::UncleanShutdown) && missed != Some(0) {

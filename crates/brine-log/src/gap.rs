@@ -48,17 +48,20 @@ pub enum GapReason {
     Purged,
     /// The store could not be read. They may be there another time.
     Unreadable,
+    /// Events with their tags are kept for a shorter time.
+    Expired,
 }
 
 impl GapReason {
     /// All of them with the words that are stored and shown.
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::UncleanShutdown, "unclean shutdown"),
         (Self::NotWritten, "not written"),
         (Self::Overrun, "overrun"),
         (Self::Damaged, "damaged"),
         (Self::Purged, "purged"),
         (Self::Unreadable, "unreadable"),
+        (Self::Expired, "expired"),
     ];
 
     /// The reason that is written so.

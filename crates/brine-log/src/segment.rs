@@ -317,6 +317,16 @@ impl Segment {
         })
     }
 
+    /// What is left of the `nth` event, if retention has removed it: its tag, and when it was received.
+    pub(crate) fn removed(&self, nth: usize) -> Option<(&str, Millis)> {
+        let entry = self.index.published().get(nth)?;
+        if entry.event_bytes > 0 || entry.source_end == 0 {
+            return None;
+        }
+        // The only case in which an event without bytes has a source.
+        Some((self.source(entry).sender?, entry.at))
+    }
+
     #[inline]
     fn source(&self, entry: &Entry) -> Source<'_> {
         if entry.source_end == 0 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use brine_log::{EventCursor, Gap, GapReason, Millis, Position, Seq, StoredEvent};
+use brine_log::{EventCursor, Expected, Gap, GapReason, Millis, Position, Seq, StoredEvent};
 use brine_wire::envelope::{Envelope, TAG_END};
 use brine_wire::{Map, Value, msgpack};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -113,12 +113,14 @@ impl Lane {
     /// Reacts until it is stopped; what runs then has a moment to end.
     pub(crate) async fn run(
         self: Arc<Self>,
-        cursor: EventCursor,
+        mut cursor: EventCursor,
         started: HashSet<(Seq, usize)>,
         stop: watch::Receiver<bool>,
     ) {
         /// How long reactions may take to end when the reactor does.
         const END_WITHIN: Duration = Duration::from_secs(2);
+        let lane = Arc::clone(&self);
+        cursor.expect(Expected::tags(move |tag| lane.rule().matches(tag)));
         let config = &self.shared.config;
         let mut work = Work {
             cursor,
@@ -476,7 +478,9 @@ impl Lane {
     fn skip(&self, gap: Gap, work: &mut Work) {
         // Numbers that a killed process left unused have no events.
         let missed = match &self.shared.history {
-            Some(history) if gap.from.log == gap.to.log => {
+            Some(history)
+                if gap.from.log == gap.to.log && gap.reason != Some(GapReason::Expired) =>
+            {
                 Some(history.count(gap.from.seq..gap.to.seq))
             }
             _ => gap.missed(),

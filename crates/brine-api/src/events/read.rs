@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use brine_bus::join::GAP;
 use brine_log::history::Consumer;
 use brine_log::{
-    EventCursor, Log, LogId, Millis, ParsePositionError, Position, Seq, Start, StoredEvent,
-    TagQuery,
+    EventCursor, Expected, Log, LogId, Millis, ParsePositionError, Position, Seq, Start,
+    StoredEvent, TagQuery,
 };
 use brine_wire::envelope::TAG_END;
 use brine_wire::field_filter::{FieldFilter, Known};
@@ -77,6 +77,15 @@ pub(crate) struct QueryContext {
     pub(crate) heartbeat: Duration,
 }
 
+/// What a reader counts on when it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expects {
+    /// All events from a certain one on.
+    All,
+    /// Whatever is still there, and all that comes later.
+    WhatIsThere,
+}
+
 /// Which events a reader gets; what is cheapest to compare comes first. An event `brine/gap` passes whatever the reader asks
 /// for, unless the reader excludes it: events that the log has missed might have matched.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,6 +103,19 @@ impl Filter {
         let mut cursor = log.events(start);
         cursor.select(self.stored.clone());
         cursor
+    }
+
+    /// What a reader with this filter is told of if retention has removed it. Data are gone: fields count as those that are
+    /// looked for.
+    pub(crate) fn expected(&self, expects: Expects) -> Expected {
+        let (tags, permitted) = (self.tags.clone(), self.permitted.clone());
+        let mut expected = Expected::tags(move |tag| {
+            !brine_log::is_withheld(tag.as_bytes()) && tags.matches(tag) && permitted.contains(tag)
+        });
+        if expects == Expects::WhatIsThere {
+            expected.since = millis(now());
+        }
+        expected
     }
 
     /// The event as its reader may see it, if it passes.
@@ -329,6 +351,26 @@ impl Query {
     }
 }
 
+impl Query {
+    /// What a reader counts on that asks for this.
+    pub(crate) const fn expects(&self) -> Expects {
+        match (self.last, self.start) {
+            (Some(_), _) | (_, Start::Oldest) => Expects::WhatIsThere,
+            _ => Expects::All,
+        }
+    }
+
+    /// A cursor for the stream, up to `end`.
+    fn cursor(&self, log: &Log, start: Start, end: Option<Seq>) -> EventCursor {
+        let mut cursor = self.filter.cursor(log, start);
+        let mut expected = self.filter.expected(self.expects());
+        expected.end = end.unwrap_or(expected.end);
+        expected.until = self.until.unwrap_or(expected.until);
+        cursor.expect(expected);
+        cursor
+    }
+}
+
 /// The last event of a stream, if that is known before it comes.
 pub(crate) fn end(log: &Log, before: Option<Seq>, follows: bool) -> Option<Seq> {
     let before = before.map(|before| Seq(before.0.saturating_sub(1)));
@@ -390,7 +432,7 @@ impl Stream {
         let end = end(&state.log, query.before, query.follows);
         let mut buffer = Vec::new();
         form.begin(state.log.id(), &mut buffer);
-        let cursor = query.filter.cursor(&state.log, query.start);
+        let cursor = query.cursor(&state.log, query.start, end);
         // A client that takes nothing from the beginning is behind from there.
         entry.reader.note(cursor.seq(), 0);
         // A client that is cut off before its first event knows where it was all the same.
@@ -415,7 +457,7 @@ impl Stream {
             let (start, filter) = (self.query.start, &self.query.filter);
             let redaction = &mut self.redaction;
             if let Some(start) = last::find(log, start, end, (filter, redaction), count).await {
-                self.cursor = self.query.filter.cursor(log, start);
+                self.cursor = self.query.cursor(log, start, self.end);
             }
         }
         let mut shutdown = state.shutdown();

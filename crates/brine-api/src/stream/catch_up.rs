@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use brine_log::{EventCursor, Events, Gap, Log, Millis, Next, Position, Seq, Start};
+use brine_log::{EventCursor, Events, Expected, Gap, Log, Millis, Next, Position, Seq, Start};
 use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Duration, Instant, sleep_until};
 
@@ -19,6 +19,7 @@ use super::subscriber::{Over, Subscriber};
 use super::window::{Spot, Window, push_framed};
 use super::{Join, Shared};
 use crate::events::last;
+use crate::events::read::Expects;
 use crate::events::redaction::Redaction;
 
 /// A stream's piece, about what one write moves, in bytes. It grows from the first to the second as long as
@@ -41,6 +42,13 @@ pub(super) struct Bounds {
 impl Bounds {
     const fn are_none(&self) -> bool {
         self.end.is_none() && self.until.is_none() && self.limit.is_none()
+    }
+
+    fn expected(&self, subscriber: &Subscriber, expects: Expects) -> Expected {
+        let mut expected = subscriber.view.filter.expected(expects);
+        expected.end = self.end.unwrap_or(expected.end);
+        expected.until = self.until.unwrap_or(expected.until);
+        expected
     }
 }
 
@@ -98,8 +106,10 @@ impl CatchUp {
         start: Start,
         sent_of_record: usize,
         bounds: Bounds,
+        expects: Expects,
     ) -> Self {
-        let cursor = log.events(start);
+        let mut cursor = log.events(start);
+        cursor.expect(bounds.expected(&subscriber, expects));
         // A client that takes nothing from the beginning is behind from there.
         subscriber.entry.reader.note(cursor.seq(), 0);
         Self {
@@ -132,6 +142,8 @@ impl CatchUp {
         };
         if let Some(start) = found {
             self.cursor = self.log.events(start);
+            let expected = self.bounds.expected(&self.subscriber, Expects::WhatIsThere);
+            self.cursor.expect(expected);
         }
         self.run().await;
     }
@@ -301,6 +313,8 @@ impl CatchUp {
             unused: 0,
         };
         self.cursor = log.events(Start::After(form::before(gap.to.log, gap.to.seq)));
+        let expected = self.bounds.expected(&self.subscriber, Expects::All);
+        self.cursor.expect(expected);
         self.log = log;
         self.report(gap)
     }

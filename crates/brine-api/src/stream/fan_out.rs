@@ -17,6 +17,7 @@ use super::form::{self, Form};
 use super::subscriber::{Over, Subscriber, View};
 use super::window::{Spot, Window};
 use super::{Join, Shared};
+use crate::events::read::Expects;
 use crate::events::redaction::Redaction;
 
 /// All windows together, in bytes.
@@ -543,7 +544,15 @@ impl FanOut {
     ) {
         let start = Start::After(position);
         let bounds = Bounds::default();
-        let stream = CatchUp::new(&self.shared, log, subscriber, start, sent_of_record, bounds);
+        let stream = CatchUp::new(
+            &self.shared,
+            log,
+            subscriber,
+            start,
+            sent_of_record,
+            bounds,
+            Expects::All,
+        );
         if let Some(runtime) = self.shared.runtime.get() {
             runtime.spawn(stream.run());
         }

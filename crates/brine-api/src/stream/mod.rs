@@ -46,7 +46,7 @@ use self::subscriber::{Guard, Socket, Subscriber, View};
 use self::window::Wire;
 use crate::acl;
 use crate::body::ResponseBody;
-use crate::events::read::{self, Query, QueryContext};
+use crate::events::read::{self, Expects, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, blanked, head_bytes};
 use crate::state::{ApiState, Audit, Noticed, Readers};
 
@@ -256,6 +256,7 @@ pub(crate) struct Prepared {
     shared: Arc<Shared>,
     view: Arc<View>,
     start: Start,
+    expects: Expects,
     last: Option<usize>,
     until: Option<Millis>,
     before: Option<Seq>,
@@ -284,7 +285,8 @@ impl Prepared {
             limit: self.limit,
         };
         let log = self.shared.log();
-        let stream = CatchUp::new(&self.shared, log, subscriber, self.start, 0, bounds);
+        let (start, expects) = (self.start, self.expects);
+        let stream = CatchUp::new(&self.shared, log, subscriber, start, 0, bounds, expects);
         match self.last {
             Some(count) => drop(tokio::spawn(stream.run_from_last(self.start, count))),
             None => drop(tokio::spawn(stream.run())),
@@ -367,6 +369,7 @@ fn prepare(
         Query::parse(&streams.context(), access.read, parameters, resumed)
     });
     let query = query.map_err(|error| RestError::BadRequest(error.to_string().into()))?;
+    let expects = query.expects();
     let view = Arc::new(View {
         form,
         wire,
@@ -377,6 +380,7 @@ fn prepare(
         shared: Arc::clone(&streams.shared),
         view,
         start: query.start,
+        expects,
         last: query.last,
         until: query.until,
         before: query.before,

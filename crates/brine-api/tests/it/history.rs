@@ -1,10 +1,13 @@
 //! `GET /events` of a bus with history: what was stored, then what is fired, without a seam.
 
 use std::path::Path;
+use std::time::Duration;
 
 use brine_api::ApiState;
-use brine_log::history::{History, HistoryConfig, PreparedHistory};
+use brine_log::history::{History, HistoryConfig, PreparedHistory, TagAge};
 use brine_log::{Log, LogConfig, LogId};
+use brine_testkit::wait_until;
+use brine_wire::matching::{MatchType, TagMatch};
 use tempfile::TempDir;
 
 use crate::support::{Api, Setup, at};
@@ -24,6 +27,10 @@ impl Bus {
     pub(crate) fn with_acl(directory: &Path, acl: &'static str) -> Self {
         let mut config = HistoryConfig::new(directory);
         config.retention.max_age = None; // times in these tests are small numbers
+        Self::of(config, acl)
+    }
+
+    fn of(config: HistoryConfig, acl: &'static str) -> Self {
         let prepared = PreparedHistory::open(config).unwrap();
         let log = Log::with_history(LogConfig::new(LogId(0)), &prepared);
         let history = prepared.start(&log).unwrap();
@@ -99,6 +106,58 @@ fn every_way_to_start_reaches_what_an_earlier_process_stored() {
         assert_eq!(status, 200);
         assert!(!body.contains("\"gap\""), "{query}: {body}");
         assert_eq!(numbers(&body), expected.collect::<Vec<_>>(), "{query}");
+    }
+    bus.end();
+}
+
+#[test]
+fn events_that_their_tags_rule_removed_are_a_gap_for_whoever_would_have_read_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Bus::start(directory.path());
+    first.fire(1..51);
+    first.end();
+    let mut config = HistoryConfig::new(directory.path());
+    config.retention.max_age = None;
+    config.retention.tags = vec![TagAge {
+        tags: TagMatch::new(MatchType::Fnmatch, "job/*").unwrap(),
+        max_age: Some(Duration::from_secs(3600)),
+    }];
+    let bus = Bus::of(config, "[]");
+    let ask = |query: &str| {
+        let (status, body) = bus.api.get(&format!("/events?follow=false&{query}"));
+        assert_eq!(status, 200, "{body}");
+        body
+    };
+    wait_until("the rule is applied", || {
+        numbers(&ask("from=earliest")) == [20]
+    });
+    let id = &bus.id;
+    let gap = |from: u64, to: u64, missed: u64| {
+        format!(
+            "{{\"gap\": {{\"from\": \"{id}-{from}\", \"to\": \"{id}-{to}\", \"missed\": {missed}, \"reason\": \"expired\"}}}}"
+        )
+    };
+    for (query, expected) in [
+        (
+            "from=1",
+            vec![gap(0, 19, 19), "rare/20".to_owned(), gap(20, 50, 30)],
+        ),
+        ("from=1&tag=job/*", vec![gap(0, 50, 49)]),
+        ("from=30", vec![gap(29, 50, 21)]),
+        ("from=1&before=10", vec![gap(0, 9, 9)]),
+        ("since=@1001&until=@1010", vec![gap(0, 10, 10)]),
+        ("from=1&tag=rare/*", vec!["rare/20".to_owned()]),
+        ("from=1&exclude=job/*", vec!["rare/20".to_owned()]),
+        // Whatever is there.
+        ("from=earliest", vec!["rare/20".to_owned()]),
+        ("last=5", vec!["rare/20".to_owned()]),
+    ] {
+        let body = ask(query);
+        let lines: Vec<&str> = body.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{query}: {body}");
+        for (line, expected) in lines.iter().zip(&expected) {
+            assert!(line.contains(expected), "{query}: {line}, not {expected}");
+        }
     }
     bus.end();
 }

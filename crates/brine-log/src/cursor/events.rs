@@ -11,6 +11,7 @@ use super::{Further, Location, Next, gap_at, wait_for};
 use crate::gap::{Gap, GapReason};
 use crate::memory::{Look, Memory};
 use crate::position::{Millis, Position, Seq, Start};
+use crate::removed::{Expected, Found, Removed};
 use crate::segment::{Segment, StoredEvent, nth};
 use crate::shared::Shared;
 use crate::stored::{Loaded, StoredSegments};
@@ -24,6 +25,7 @@ pub struct EventCursor {
     gap: Option<Gap>,
     /// What stored events must have to be worth fetching.
     tags: Arc<TagQuery>,
+    removed: Removed,
 }
 
 /// Where a cursor reads.
@@ -74,6 +76,7 @@ impl EventCursor {
             seq,
             gap,
             tags: Arc::default(),
+            removed: Removed::default(),
         }
     }
 
@@ -82,6 +85,12 @@ impl EventCursor {
     /// by one.
     pub fn select(&mut self, tags: TagQuery) {
         self.tags = Arc::new(tags);
+    }
+
+    /// From now on it gives a gap for stored events that are expected and that retention has removed by their tags.
+    /// Otherwise those are passed over in silence.
+    pub fn expect(&mut self, expected: Expected) {
+        self.removed.expect(expected);
     }
 
     #[allow(clippy::should_implement_trait)] // a cursor at the tail goes on later; an iterator ends
@@ -95,12 +104,21 @@ impl EventCursor {
         let location = match &mut self.home {
             Home::Since(_) => return Next::Stored,
             Home::Stored(fetched) => {
-                if let Some(segment) = fetched.segment(self.seq) {
-                    return Next::Ready(Events::of_stored(segment, self.seq));
+                let at = self.removed.next(self.seq);
+                if let Some(segment) = fetched.segment(at) {
+                    return match self.removed.look(&segment, at) {
+                        Found::Events(range) => Next::Ready(Events::in_stored(segment, range)),
+                        Found::Complete => self.tell_of_removed(),
+                        Found::GoesOn => self.next(),
+                    };
                 }
                 let mut memory = shared.lock();
-                if self.seq < memory.oldest() {
+                if at < memory.oldest() {
                     return Next::Stored;
+                }
+                if at > self.seq {
+                    drop(memory);
+                    return self.tell_of_removed();
                 }
                 self.home = Home::at(&mut memory, self.seq);
                 drop(memory);
@@ -140,6 +158,24 @@ impl EventCursor {
         }
     }
 
+    /// Gives the gap of the removed events that it has passed.
+    fn tell_of_removed(&mut self) -> Next<Events> {
+        let Some(run) = self.removed.take() else {
+            return self.next();
+        };
+        let gap = self
+            .shared
+            .lock()
+            .gap(run.from, run.to, Some(GapReason::Expired));
+        let gap = Gap {
+            unused: (run.to.0 - run.from.0).saturating_sub(run.events),
+            ..gap
+        };
+        self.seq = run.from;
+        self.gap = Some(gap);
+        Next::Gap(gap)
+    }
+
     /// Moves past the first `count` events of a run that [`EventCursor::next`] gave.
     pub fn advance(&mut self, events: &Events, count: usize) {
         let count = count.min(events.len());
@@ -154,6 +190,7 @@ impl EventCursor {
 
     /// Goes on with another event.
     pub(crate) fn move_to(&mut self, seq: Seq) {
+        self.removed.forget();
         let shared = Arc::clone(&self.shared);
         let mut memory = shared.lock();
         // The log may have moved on since.
@@ -165,6 +202,8 @@ impl EventCursor {
             Home::Log(location) if self.seq >= memory.oldest() => {
                 location.move_to(&mut memory, self.seq);
             }
+            // It may go on in the same segment.
+            Home::Stored(_) if self.seq < memory.oldest() => {}
             home => {
                 let before = std::mem::replace(home, Home::at(&mut memory, self.seq));
                 before.leave(&mut memory);
@@ -212,8 +251,11 @@ impl EventCursor {
     async fn fetch(&mut self, stored: &StoredSegments) {
         // Everything before this is stored, or missing for good; the rest is in the log.
         let in_log = self.shared.lock().oldest();
-        let (at, loaded) = stored.load(self.seq, &self.tags).await;
-        self.seq = at;
+        let next = self.removed.next(self.seq);
+        let (at, loaded) = stored.load(next, &self.tags).await;
+        if !self.removed.pass(at) {
+            self.seq = at;
+        }
         let missing = match loaded {
             Loaded::Segment(segment) => {
                 self.home = Home::Stored(Fetched {
@@ -228,7 +270,9 @@ impl EventCursor {
             Loaded::Unreadable => (in_log, Some(GapReason::Unreadable)),
         };
         let (to, reason) = missing;
-        if at < to {
+        if at > self.seq {
+            self.tell_of_removed(); // first; what is missing here is found once more
+        } else if at < to {
             self.gap = Some(self.shared.lock().gap(at, to, reason));
         }
     }
@@ -317,9 +361,8 @@ impl Events {
         })
     }
 
-    /// The events of a stored segment from one on, which it holds.
-    pub(crate) fn of_stored(segment: Arc<Segment>, from: Seq) -> Self {
-        let range = nth(segment.first, from)..segment.events();
+    /// Some of the events of a stored segment.
+    pub(crate) const fn in_stored(segment: Arc<Segment>, range: Range<usize>) -> Self {
         Self {
             segment,
             range,

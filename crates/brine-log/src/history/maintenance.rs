@@ -8,7 +8,7 @@ use crate::gap::GapReason;
 use crate::history::block::{BlockEvent, Effort};
 use crate::history::open::{OpenError, PreparedHistory, coders, in_directory, no_memory};
 use crate::history::redact::{Redactor, Stored};
-use crate::history::retention::{Retention, prune};
+use crate::history::retention::{Fate, Retention, prune};
 use crate::history::saved::{Consumer, ConsumerName};
 use crate::history::store::{Batch, BlockStore, RecordedGap, State, StoreError};
 use crate::history::wait::now;
@@ -100,7 +100,8 @@ impl Maintenance {
         }
     }
 
-    /// Removes every event whose tag matches; returns how many that were. They keep their numbers.
+    /// Removes every event whose tag matches; returns how many that were. Only their numbers and times stay: readers pass
+    /// over them in silence.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -112,7 +113,10 @@ impl Maintenance {
             at = Seq(block.head.last.0 + 1);
             let coders = (&mut encoder, &mut decoder);
             let pruned = prune(&block, block.head.pruned, coders, |tag, _| {
-                !tags.matches(tag)
+                match !tag.is_empty() && tags.matches(tag) {
+                    true => Fate::IsForgotten,
+                    false => Fate::Stays,
+                }
             })?;
             if pruned.head.events < block.head.events {
                 removed += block.head.events - pruned.head.events;

@@ -14,6 +14,7 @@ use crate::history::sqlite::SqliteReader;
 use crate::history::store::{self, BlockReader, RecordedGap, StoreError, Totals};
 use crate::history::written_ahead;
 use crate::position::{LogId, Millis, Seq};
+use crate::removed::{Expected, Found, Removed};
 use crate::stored::Loaded;
 use crate::tags::TagQuery;
 use crate::unused::Unused;
@@ -26,6 +27,7 @@ pub struct HistoryReader {
     lost_commits: usize,
     at: Seq,
     unused: Unused,
+    removed: Removed,
 }
 
 /// What a [`HistoryReader`] finds.
@@ -38,6 +40,8 @@ pub enum Read {
         seqs: Range<Seq>,
         /// Why, if that is recorded.
         reason: Option<GapReason>,
+        /// How many events that are; `None` if nobody can know.
+        missed: Option<u64>,
     },
 }
 
@@ -100,6 +104,7 @@ impl HistoryReader {
             lost_commits: 0,
             at: oldest,
             unused,
+            removed: Removed::default(),
         })
     }
 
@@ -182,8 +187,15 @@ impl HistoryReader {
     }
 
     /// Goes on reading with this event.
-    pub const fn seek(&mut self, at: Seq) {
+    pub fn seek(&mut self, at: Seq) {
+        self.removed.forget();
         self.at = at;
+    }
+
+    /// From now on it reports a gap for events that are expected and that retention has removed by their tags. Otherwise
+    /// those are passed over in silence.
+    pub fn expect(&mut self, expected: Expected) {
+        self.removed.expect(expected);
     }
 
     /// Continues reading with the first event received at this time or later; returns whether there is one. If not,
@@ -192,6 +204,7 @@ impl HistoryReader {
     /// # Errors
     /// [`StoreError`].
     pub fn seek_time(&mut self, time: Millis) -> Result<bool, StoreError> {
+        self.removed.forget();
         if let Some(at) = self.loader.find(time)? {
             self.at = at;
             return Ok(true);
@@ -208,20 +221,47 @@ impl HistoryReader {
     /// # Errors
     /// [`StoreError`].
     pub fn next(&mut self, query: &TagQuery) -> Result<Option<Read>, StoreError> {
-        self.at = self.loader.candidate(self.at, query, usize::MAX)?;
-        let from = self.at;
-        Ok(match self.loader.load(from)? {
-            Loaded::Gap(to, reason) => {
-                self.at = to;
-                let seqs = from..to;
-                Some(Read::Gap { seqs, reason })
+        loop {
+            let from = self.loader.candidate(self.at, query, usize::MAX)?;
+            self.at = from;
+            self.removed.pass(from);
+            let loaded = self.loader.load(from)?;
+            if let Loaded::Segment(segment) = loaded {
+                match self.removed.look(&segment, from) {
+                    Found::GoesOn => self.at = segment.end(),
+                    Found::Complete => return Ok(self.complete()),
+                    Found::Events(range) => {
+                        self.at = Seq(from.0 + range.len() as u64);
+                        return Ok(Some(Read::Events(Events::in_stored(segment, range))));
+                    }
+                }
+                continue;
             }
-            Loaded::Segment(segment) => {
-                let events = Events::of_stored(segment, from);
-                self.at = Seq(from.0 + events.len() as u64);
-                Some(Read::Events(events))
+            // What is missing here for another reason is found once more.
+            if let Some(gap) = self.complete() {
+                return Ok(Some(gap));
             }
-            _ => None,
+            let Loaded::Gap(to, reason) = loaded else {
+                return Ok(None);
+            };
+            self.at = to;
+            let is_known = reason != Some(GapReason::UncleanShutdown);
+            return Ok(Some(Read::Gap {
+                seqs: from..to,
+                reason,
+                missed: is_known.then_some(to.0 - from.0),
+            }));
+        }
+    }
+
+    /// The gap of the removed events that were passed.
+    fn complete(&mut self) -> Option<Read> {
+        let run = self.removed.take()?;
+        self.at = run.to;
+        Some(Read::Gap {
+            seqs: run.from..run.to,
+            reason: Some(GapReason::Expired),
+            missed: Some(run.events),
         })
     }
 
@@ -239,6 +279,7 @@ impl HistoryReader {
             _ => Read::Gap {
                 seqs: first..end,
                 reason: Some(GapReason::Damaged),
+                missed: Some(end.0 - first.0),
             },
         }))
     }
@@ -271,7 +312,7 @@ impl HistoryReader {
         while let Some(read) = self.next(&TagQuery::default())? {
             match read {
                 Read::Events(run) => events += run.iter().count() as u64,
-                Read::Gap { seqs, reason } => report(seqs, reason),
+                Read::Gap { seqs, reason, .. } => report(seqs, reason),
             }
         }
         self.loader.reader.check()?;

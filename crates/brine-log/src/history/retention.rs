@@ -1,8 +1,8 @@
 //! How long history is kept, and how much of it.
 //!
 //! Whole blocks are removed where possible: by age, and the oldest first when there are too many bytes. Where some
-//! tags have their own ages, blocks are rewritten without the events that are too old; the numbers of those stay
-//! unused, so that nothing else moves. This module knows no engine and no thread.
+//! tags have their own ages, blocks are rewritten without the events that are too old; the numbers of those stay, so that
+//! nothing else moves, and their tags. This module knows no engine and no thread.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::history::block::{About, Block, BlockEvent, Decoder, Effort, Encoder};
 use crate::history::open::no_memory;
 use crate::history::store::{Batch, BlockStore, StoreError};
 use crate::position::{Millis, Seq};
+use crate::source::MAX_NAME;
 
 /// How long history is kept, and how much of it.
 #[derive(Debug, Clone)]
@@ -71,7 +72,10 @@ impl Retention {
         {
             let limits = self.limits(now);
             let pruned = prune(&block, rules, (encoder, decoder), |tag, at| {
-                at >= limits.of(tag)
+                match tag.is_empty() || at >= limits.of(tag) {
+                    true => Fate::Stays,
+                    false => Fate::LeavesTag,
+                }
             })?;
             store.commit(&Batch {
                 blocks: vec![pruned],
@@ -214,12 +218,29 @@ fn before(now: Millis, age: Duration) -> Millis {
     Millis(now.0.saturating_sub(age))
 }
 
-/// A block without the events that `keeps` refuses by tag and time. They keep their numbers.
+/// As much of a tag as is left of a removed event.
+fn beginning(tag: &str) -> &str {
+    let mut ends = (0..=MAX_NAME.min(tag.len())).rev();
+    let end = ends.find(|end| tag.is_char_boundary(*end));
+    &tag[..end.unwrap_or(0)]
+}
+
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Stays,
+    /// Only number, time and tag stay: a reader who would have read it gets a gap.
+    LeavesTag,
+    /// Only number and time stay.
+    IsForgotten,
+}
+
+/// A block of what becomes of its events, by tag and time. One that is not stored has an empty tag.
 pub(crate) fn prune(
     block: &Block,
     rules: u64,
     (encoder, decoder): (&mut Encoder, &mut Decoder),
-    keeps: impl Fn(&str, Millis) -> bool,
+    fate: impl Fn(&str, Millis) -> Fate,
 ) -> Result<Block, StoreError> {
     let head = &block.head;
     let events = match decoder.decode(&block.data) {
@@ -234,14 +255,25 @@ pub(crate) fn prune(
     encoder.begin(head.first, head.until);
     for event in events.iter() {
         let tag = event.event.get(..event.tag_bytes).unwrap_or_default();
-        let kept = event.event.is_empty() || keeps(&String::from_utf8_lossy(tag), event.at);
-        encoder.push(&match kept {
-            true => event,
-            false => BlockEvent {
-                at: event.at,
-                event: &[],
-                tag_bytes: 0,
-                about: About::default(),
+        let tag = match event.removed() {
+            Some(tag) => tag.into(),
+            None => String::from_utf8_lossy(tag),
+        };
+        let origin = match fate(&tag, event.at) {
+            Fate::Stays => {
+                encoder.push(&event);
+                continue;
+            }
+            Fate::LeavesTag => Some(beginning(&tag)),
+            Fate::IsForgotten => None,
+        };
+        encoder.push(&BlockEvent {
+            at: event.at,
+            event: &[],
+            tag_bytes: 0,
+            about: About {
+                origin,
+                ..About::default()
             },
         });
     }

@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod expired;
 mod full;
 mod keep;
 mod kill;

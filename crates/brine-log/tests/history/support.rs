@@ -97,7 +97,7 @@ pub(crate) fn read_all(reader: &mut HistoryReader, query: &TagQuery) -> Found {
                 let tag = String::from_utf8_lossy(&event.event[..event.tag_bytes]);
                 (event.seq.0, tag.into_owned())
             })),
-            Read::Gap { seqs, reason } => found.gaps.push((seqs.start.0..seqs.end.0, reason)),
+            Read::Gap { seqs, reason, .. } => found.gaps.push((seqs.start.0..seqs.end.0, reason)),
         }
     }
     found

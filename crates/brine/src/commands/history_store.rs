@@ -186,6 +186,8 @@ pub(crate) enum Record<'a> {
     Gap {
         seqs: Range<Seq>,
         reason: Option<GapReason>,
+        /// How many events that are, if that is known.
+        missed: Option<u64>,
     },
 }
 
@@ -237,6 +239,22 @@ pub(crate) fn seek(
     Ok(Ok(()))
 }
 
+/// From now on, a reader that starts at a certain event or time reports chosen events that retention has removed by their
+/// tags. Without such a start, it reads what is there.
+pub(crate) fn expect(
+    reader: &mut HistoryReader,
+    selection: &Selection,
+    start: Option<&StartText>,
+    until: Option<Millis>,
+) {
+    if let None | Some(StartText::Earliest) = start {
+        return;
+    }
+    let mut expected = selection.expected();
+    expected.until = until.unwrap_or(expected.until);
+    reader.expect(expected);
+}
+
 /// Calls `take` with each chosen event and each gap, oldest first, from where the reader is.
 pub(crate) fn forward(
     reader: &mut HistoryReader,
@@ -247,7 +265,15 @@ pub(crate) fn forward(
     let log = reader.log_id();
     while let Some(read) = reader.next(selection.query())? {
         let flow = match read {
-            Read::Gap { seqs, reason } => take(Record::Gap { seqs, reason })?,
+            Read::Gap {
+                seqs,
+                reason,
+                missed,
+            } => take(Record::Gap {
+                seqs,
+                reason,
+                missed,
+            })?,
             Read::Events(events) => {
                 let mut flow = ControlFlow::Continue(());
                 for stored in events.iter() {
@@ -291,9 +317,18 @@ pub(crate) fn backward(
     let mut end = Seq(u64::MAX);
     while let Some(read) = reader.previous(end)? {
         match read {
-            Read::Gap { seqs, reason } => {
+            Read::Gap {
+                seqs,
+                reason,
+                missed,
+            } => {
                 end = seqs.start;
-                if take(Record::Gap { seqs, reason })?.is_break() {
+                let record = Record::Gap {
+                    seqs,
+                    reason,
+                    missed,
+                };
+                if take(record)?.is_break() {
                     return Ok(());
                 }
             }

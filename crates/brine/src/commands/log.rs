@@ -271,7 +271,7 @@ fn export(export: &Export) -> anyhow::Result<ExitCode> {
                 printer.event_at(event, Some((position, at)))?;
             }
             // Events that were never stored, or were removed, are not part of the copied store.
-            Record::Gap { seqs, reason } => {
+            Record::Gap { seqs, reason, .. } => {
                 if reason.is_none_or(|reason| reason == GapReason::Damaged) {
                     unreadable += seqs.end.0 - seqs.start.0;
                 }

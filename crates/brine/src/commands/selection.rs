@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use anyhow::Context as _;
 use brine_bus::client::EventRef;
 use brine_bus::client::local::EventQuery;
+use brine_log::Expected;
 use brine_log::history::TagQuery;
 use brine_wire::field_filter::FieldFilter;
 use brine_wire::json;
@@ -154,6 +155,12 @@ impl Selection {
         self.tags.matches(event.tag())
             && (self.fields.is_any() || self.fields.matches(event.tag(), event.data()))
             && self.greps(event)
+    }
+
+    /// What is told as missing if retention has removed it: nothing is known of its data.
+    pub(crate) fn expected(&self) -> Expected {
+        let tags = self.tags.clone();
+        Expected::tags(move |tag| tags.matches(tag))
     }
 
     /// Whether the regular expression, if there is one, is in an event.

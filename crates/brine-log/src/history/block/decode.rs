@@ -85,7 +85,7 @@ impl Decoder {
         let bytes = events.body_bytes() + count * FRAME_OVERHEAD_BYTES;
         let is_ordinary =
             bytes <= SPARE_BYTES && count <= SPARE_EVENTS && framings == Framings::Bare;
-        let sources = events.iter().map(|event| event.about.source());
+        let sources = events.iter().map(|event| event.source());
         let source_bytes: usize = sources.map(|source| source.encoded_bytes()).sum();
         let is_ordinary = is_ordinary && source_bytes <= SOURCE_BYTES;
         let spare = spare.take_if(|_| is_ordinary);
@@ -99,12 +99,7 @@ impl Decoder {
             segment::channel(events.first, framings, bytes, count, source_bytes)
         });
         for event in events.iter() {
-            writer.append(
-                event.event,
-                event.tag_bytes,
-                event.at,
-                &event.about.source(),
-            );
+            writer.append(event.event, event.tag_bytes, event.at, &event.source());
         }
         writer.publish();
         Ok(ReadSegment {

@@ -99,9 +99,11 @@ impl Encoder {
         self.count += 1;
         self.put_entry(event, since_previous);
         self.bodies.extend_from_slice(event.event);
-        if let Some(tag) = event.event.get(..event.tag_bytes)
-            && !event.event.is_empty()
-        {
+        let tag = match event.event {
+            [] => event.removed().map(str::as_bytes),
+            _ => event.event.get(..event.tag_bytes),
+        };
+        if let Some(tag) = tag {
             self.tags.push(tag);
         }
     }

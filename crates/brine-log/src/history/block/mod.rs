@@ -89,6 +89,28 @@ pub struct About<'a> {
     pub delivery: Option<&'a [u8]>,
 }
 
+impl<'a> BlockEvent<'a> {
+    /// The tag of an event that retention has removed; `None` for any other. It stands where programs that do not know of
+    /// that expect the master of an event's origin, without a position: they read an event that is not stored.
+    #[must_use]
+    pub fn removed(&self) -> Option<&'a str> {
+        let is_left = self.event.is_empty() && self.about.delivery.is_none();
+        self.about.origin.filter(|_| is_left)
+    }
+
+    /// The same as the log keeps it.
+    pub(crate) fn source(&self) -> Source<'a> {
+        match self.event {
+            // See `Segment::removed`.
+            [] => Source {
+                sender: self.removed(),
+                origin: None,
+            },
+            _ => self.about.source(),
+        }
+    }
+}
+
 impl<'a> About<'a> {
     /// The same as the log keeps it.
     #[must_use]

@@ -207,6 +207,8 @@ fn print_stored(
             history_store::seek(&mut events.reader, start, arguments.allow_gap)?
         {
             return Ok(is_gone(&gone));
+        } else {
+            history_store::expect(&mut events.reader, events.selection, start, until);
         }
         events.print_forward(until)?;
     }

@@ -182,6 +182,7 @@ pub(super) fn next(
             return Ok(is_gone(&gone));
         }
         complain_of_removed(&reader, saved);
+        history_store::expect(&mut reader, selection, Some(&start), None);
     }
     // Taken before anything is printed: what cannot be saved would be printed again.
     let mut maintenance = acknowledge

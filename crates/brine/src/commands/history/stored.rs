@@ -129,15 +129,17 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
             position,
             at,
         } => printer.event_at(*event, Some((*position, *at))),
-        Record::Gap { seqs, reason } => {
+        Record::Gap {
+            seqs,
+            reason,
+            missed,
+        } => {
             let before = |seq: Seq| Position {
                 log,
                 seq: Seq(seq.0.saturating_sub(1)),
             };
             let (from, to) = (before(seqs.start), before(seqs.end));
-            let is_known = *reason != Some(GapReason::UncleanShutdown);
-            let missed = is_known.then_some(seqs.end.0 - seqs.start.0);
-            let missing = Missing::new(from, to, missed, reason.map(GapReason::word));
+            let missing = Missing::new(from, to, *missed, reason.map(GapReason::word));
             if !printer.gap(&missing)? {
                 printer.flush()?;
                 show::complain(&missing);
