@@ -291,7 +291,7 @@ impl MasterClient {
             }
             if !is_logged {
                 tracing::warn!(
-                    "master {} did not answer the sign-in ({error}); retrying",
+                    "cannot sign in to master {}: {error}; retrying",
                     master.with_port(master.port)
                 );
                 is_logged = true;

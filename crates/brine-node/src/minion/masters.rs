@@ -1,5 +1,7 @@
 //! The masters of a minion: their addresses, and how the minion uses several of them.
 
+use tokio::net::lookup_host;
+
 /// Where a master is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MasterAddress {
@@ -22,6 +24,12 @@ impl MasterAddress {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
         }
+    }
+
+    /// Whether its host name resolves.
+    pub async fn resolves(&self) -> bool {
+        let found = lookup_host((self.host.as_str(), self.port)).await;
+        found.is_ok_and(|mut addresses| addresses.next().is_some())
     }
 
     /// Whether what follows the host is no port; the whole text is then no host's name either.

@@ -10,11 +10,9 @@ use brine_net::client::Subscription;
 use brine_net::minion::{Distrust, Session};
 use brine_wire::Map;
 use brine_wire::network::auth::Ret;
-use tokio::net::lookup_host;
 use tokio::time::{sleep, timeout};
 
 use super::master_client::{Advice, MasterClient, RequestError, SignInError};
-use super::masters::MasterAddress;
 use super::retry::{Next, Refused, RetryTimer, Round};
 use super::standing::Standing;
 use super::{Node, Uplink};
@@ -120,7 +118,7 @@ fn order(masters: usize, lost: Option<usize>) -> impl Iterator<Item = usize> {
 /// Signs in, takes the pillar and subscribes.
 pub(super) async fn connect(uplink: &Uplink, at: usize) -> Result<MasterConnection, ConnectError> {
     let (node, client) = (&uplink.node, uplink.client(at));
-    if !resolves(client.master()).await {
+    if !client.master().resolves().await {
         return Err(ConnectError::UnknownHost);
     }
     let session = client.sign_in(client.session().as_ref()).await;
@@ -149,12 +147,6 @@ async fn take_pillar(node: &Node, client: &MasterClient) -> Result<(), RequestEr
     let grains = Map::clone(&node.functions.grains());
     node.functions.set_pillar(client.pillar(grains).await?);
     Ok(())
-}
-
-/// Whether a master's host name resolves.
-async fn resolves(master: &MasterAddress) -> bool {
-    let found = lookup_host((master.host.as_str(), master.port)).await;
-    found.is_ok_and(|mut addresses| addresses.next().is_some())
 }
 
 /// Tells the administrator why the minion is not connected to a master.

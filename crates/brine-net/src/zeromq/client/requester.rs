@@ -27,6 +27,16 @@ pub enum RequestError {
         /// The time it had.
         after: Duration,
     },
+    /// No connection in time.
+    #[error("cannot connect to {master} within {after:?}: {source}")]
+    Unconnected {
+        /// The master.
+        master: String,
+        /// The time it had.
+        after: Duration,
+        /// Why the last attempt failed.
+        source: ConnectionError,
+    },
     /// The reply is not msgpack.
     #[error("the reply is not msgpack: {0}")]
     NotMsgpack(#[from] msgpack::DecodeError),
@@ -74,6 +84,7 @@ struct Job {
 enum Outcome {
     Reply(Vec<u8>),
     Late,
+    Unconnected(ConnectionError),
     Lost,
     Refused(ZmtpError),
 }
@@ -138,6 +149,11 @@ impl Requester {
                 master: self.master.clone(),
                 after: wait,
             }),
+            Outcome::Unconnected(source) => Err(RequestError::Unconnected {
+                master: self.master.clone(),
+                after: wait,
+                source,
+            }),
             Outcome::Lost => Err(RequestError::Lost {
                 master: self.master.clone(),
             }),
@@ -169,8 +185,10 @@ async fn run(config: ClientConfig, mut jobs: mpsc::Receiver<Job>) {
         // A connection on which a reply is outstanding is not used again: the next request would get it.
         let kept = connection.take();
         let due = Instant::now() + job.wait;
+        let mut failure = None;
+        let exchange = exchange(&config, kept, &job.bytes, job.max_bytes, &mut failure);
         let answered = tokio::select! {
-            answered = timeout_at(due, exchange(&config, kept, &job.bytes, job.max_bytes)) => answered,
+            answered = timeout_at(due, exchange) => answered,
             () = job.reply.closed() => continue,
         };
         let outcome = match answered {
@@ -180,7 +198,7 @@ async fn run(config: ClientConfig, mut jobs: mpsc::Receiver<Job>) {
             }
             Ok(Err(ConnectionError::Zmtp(error))) => Outcome::Refused(error),
             Ok(Err(_)) => Outcome::Lost,
-            Err(_) => Outcome::Late,
+            Err(_) => failure.map_or(Outcome::Late, Outcome::Unconnected),
         };
         let _ = job.reply.send(outcome);
     }
@@ -196,24 +214,29 @@ async fn exchange(
     kept: Option<Connection>,
     request: &[u8],
     max_bytes: usize,
+    failure: &mut Option<ConnectionError>,
 ) -> Result<(Vec<u8>, Connection), ConnectionError> {
     let mut connection = match kept {
         Some(open) => open,
-        None => connect(config).await,
+        None => connect(config, failure).await,
     };
+    *failure = None;
     connection.set_max_bytes(max_bytes);
     connection.send(request).await?;
     let (_, reply) = connection.next().await?;
     Ok((reply, connection))
 }
 
-/// Tries until it succeeds: the master may be about to start.
-async fn connect(config: &ClientConfig) -> Connection {
+/// Tries until it succeeds: the master may be about to start. Leaves why the last attempt failed in `failure`.
+async fn connect(config: &ClientConfig, failure: &mut Option<ConnectionError>) -> Connection {
     let mut wait = config.recon_default;
     loop {
         match Connection::open(config, Socket::Req).await {
             Ok(connection) => return connection,
-            Err(err) => tracing::debug!(master = %config.master, %err, "cannot connect; retrying"),
+            Err(err) => {
+                tracing::debug!(master = %config.master, %err, "cannot connect; retrying");
+                *failure = Some(err);
+            }
         }
         sleep(wait).await;
         wait = config.next_wait(wait);

@@ -100,6 +100,14 @@ async fn sign_in(options: MinionOptions, grains: &Map) -> anyhow::Result<Vec<Mas
     let mut refused = anyhow!("option master is empty: name a master");
     for master in &options.masters {
         let name = master.with_port(master.port);
+        // Requests wait for a name that resolves, as a minion does that starts before the network.
+        if !master.resolves().await {
+            let host = &master.host;
+            refused = anyhow!(
+                "cannot resolve master \"{host}\": correct option master, or the name service"
+            );
+            continue;
+        }
         let client = MasterClient::new(options.clone(), keys.clone(), grains, master.clone())?;
         match client.sign_in(None).await {
             Ok(_) => masters.push(client),

@@ -80,6 +80,29 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
 }
 
 #[test]
+fn salt_call_says_why_there_is_no_master() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().to_str().unwrap();
+    let [free, _] = super::free_ports();
+    let refused = format!("127.0.0.1:{free}");
+    for (master, said) in [
+        (
+            "nosuchhost.invalid",
+            "cannot resolve master \"nosuchhost.invalid\"",
+        ),
+        (&*refused, "Connection refused"),
+    ] {
+        let config = format!(
+            "root_dir: {path}\nid: m1\nmaster: '{master}'\nauth_tries: 1\nauth_timeout: 1\n"
+        );
+        std::fs::write(root.path().join("minion"), config).unwrap();
+        let left = run(&mut brine(&["salt-call", "-c", path, "test.ping"]), "");
+        assert_eq!((left.code, left.stdout.as_str()), (Some(1), ""), "{left:?}");
+        assert!(left.stderr.contains(said), "{left:?}");
+    }
+}
+
+#[test]
 fn salt_call_does_not_wait_for_a_minion_that_hangs() {
     let node = Node::accepted();
     node.minion.signal(Signal::STOP);
