@@ -63,6 +63,19 @@ fn a_master_that_accepts_connections_and_hangs_is_named_to_its_minion() {
     assert!(text.contains(says), "{text}");
 }
 
+#[test]
+fn the_sockets_that_real_salt_leaves_are_no_fault() {
+    let site = Site::configured("tcp", "");
+    let sock_dir = site.path("m/s");
+    fs::create_dir_all(&sock_dir).unwrap();
+    let mut bus = salt::Bus::start("3008.3", salt::Node::Master, &sock_dir);
+    bus.kill();
+    assert!(sock_dir.join("master_event_pub.ipc").exists());
+    let text = site.run(&["doctor", "--node", "master"]).stdout;
+    let left = "no bus runs here; these sockets are left of one of real Salt";
+    assert!(text.contains(left) && !text.contains("killed"), "{text}");
+}
+
 /// A site, and what was said of it.
 struct Patient {
     site: Site,

@@ -17,7 +17,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let mut findings = Vec::new();
     let Some(folder) = &site.location.sock_dir else {
         if !site.is_running {
-            findings.push(not_running(site));
+            findings.push(not_running(site, "no bus runs here"));
         }
         return findings;
     };
@@ -37,6 +37,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
     let listening = proc::unix_listeners();
     let mut is_explained = false;
     let mut has_local = false;
+    let mut is_salts = false;
     for (name, path) in sockets(site) {
         let about = match fs::symlink_metadata(&path) {
             Ok(about) => about,
@@ -69,6 +70,7 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
                 findings.push(stale(site, name, &path));
             }
             0 if may_be_served(&path, &listening) => {}
+            0 if may_be_salts(site) => is_salts = true,
             0 => {
                 is_explained = true;
                 findings.push(stale(site, name, &path));
@@ -80,7 +82,13 @@ pub(super) fn findings(site: &Site) -> Vec<Finding> {
         has_local |= name == "local";
     }
     if !site.is_running && !is_explained {
-        findings.push(not_running(site));
+        let text = match is_salts {
+            true => {
+                "no bus runs here; these sockets are left of one of real Salt, which never removes them"
+            }
+            false => "no bus runs here",
+        };
+        findings.push(not_running(site, text));
     }
     if !site.is_silent || site.silent_attach.is_some() {
         findings.extend(stopped(site));
@@ -117,10 +125,17 @@ fn sockets(site: &Site) -> Vec<(&'static str, PathBuf)> {
     .collect()
 }
 
-fn not_running(site: &Site) -> Finding {
+/// Whether sockets that nobody serves may be those of a real daemon that has ended: a bus of Brine that was killed
+/// leaves its local socket, too.
+fn may_be_salts(site: &Site) -> bool {
+    let local = site.location.local_address();
+    !site.is_running && local.is_some_and(|local| fs::symlink_metadata(local.path()).is_err())
+}
+
+fn not_running(site: &Site, text: &str) -> Finding {
     let place = site.location.address.publish();
     Finding::error("no-bus", place).says(
-        "no bus runs here",
+        text,
         "start salt-master or salt-minion, or name another directory by --sock-dir or -c",
     )
 }
