@@ -338,6 +338,13 @@ impl Query {
             query.start = Start::After(position);
             query.last = None;
         }
+        if let (Start::Since(since), Some(until)) = (&query.start, query.until)
+            && *since > until
+        {
+            return Err(ApiError::BadRequest(
+                "since is later than until: nothing is between them; exchange them".to_owned(),
+            ));
+        }
         let patterns = tags.iter().map(|tag| TagMatch::new(kind, tag.clone()));
         let patterns = patterns.collect::<Result<Vec<_>, _>>();
         let mut patterns = patterns.map_err(|error| bad(&error))?;

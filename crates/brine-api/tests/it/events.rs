@@ -113,6 +113,21 @@ fn filters_choose() {
 }
 
 #[test]
+fn a_range_that_ends_before_it_begins_is_refused() {
+    let api = three_events();
+    for query in [
+        "since=@3&until=@2",
+        "from=@3&until=@2",
+        "since=5m&until=10m",
+    ] {
+        let (status, body) = api.get(&format!("/events?follow=false&{query}"));
+        assert_eq!(status, 400, "{query}: {body}");
+        assert!(body.contains("since is later than until"), "{body}");
+    }
+    assert_eq!(api.get("/events?follow=false&since=@2&until=@2").0, 200);
+}
+
+#[test]
 fn a_stream_goes_on_seamlessly_into_what_comes() {
     let api = three_events();
     let mut reader = api.connect();

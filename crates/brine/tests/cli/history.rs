@@ -185,6 +185,37 @@ fn a_log_is_looked_at_checked_and_shortened() {
 }
 
 #[test]
+fn a_window_that_ends_before_it_begins_is_refused() {
+    let store = Store::new();
+    for (words, said) in [
+        (
+            &["history", "--since", "5m", "--until", "10m"][..],
+            "--since 5m is later than --until 10m: nothing is between them",
+        ),
+        (
+            &["history", "--from", "@200", "--until", "@100"],
+            "--from @200 is later than --until @100",
+        ),
+        (
+            &["log", "export", "--since", "5m", "--until", "10m"],
+            "--since 5m is later than --until 10m",
+        ),
+    ] {
+        let left = store.run(words);
+        assert_eq!((left.code, left.stdout.as_str()), (Some(2), ""), "{left:?}");
+        assert!(left.stderr.contains(said), "{left:?}");
+    }
+    // That nothing was stored so early is no mistake, but may be one.
+    let left = store.run(&["history", "--until", "@100"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let oldest = "0 of 6 events matched: the oldest is of 2026-11-29";
+    assert!(
+        left.stderr.contains(oldest) && left.stderr.contains("later than --until"),
+        "{left:?}"
+    );
+}
+
+#[test]
 fn a_wrong_value_is_refused_before_anything_is_opened() {
     let store = Store::new();
     let left = store.run(&["log", "vacuum", "--time", "x"]);

@@ -114,10 +114,19 @@ impl WindowArgs {
             }
             (None, None) => None,
         };
-        (
-            start,
-            (self.until.as_ref()).map(|until| time("--until", until, Bound::Until)),
-        )
+        let until = self.until.as_ref();
+        let last = until.map(|until| time("--until", until, Bound::Until));
+        let begins = self.since.as_ref().map(|since| ("--since", since));
+        let begins = begins.or_else(|| self.from.as_ref().map(|from| ("--from", from)));
+        if let (Some((option, text)), Some(until)) = (begins, until)
+            && time_of(start.as_ref()) > last
+            && last.is_some()
+        {
+            wrong_usage(&format!(
+                "{option} {text} is later than --until {until}: nothing is between them; exchange them"
+            ));
+        }
+        (start, last)
     }
 }
 
@@ -214,10 +223,18 @@ fn print_stored(
     }
     events.printer.flush()?;
     if events.printer.printed() == 0 {
-        let all = events.reader.info()?.totals.events;
+        let info = events.reader.info()?;
+        let all = info.totals.events;
         if all > 0 {
             let all = text::counted(all, "event");
-            show::complain(&format_args!("0 of {all} matched"));
+            let oldest = info
+                .oldest
+                .filter(|(_, at)| until.is_some_and(|until| *at > until));
+            let why = oldest.map_or_else(String::new, |(_, at)| {
+                let oldest = clock::utc_text(at.0);
+                format!(": the oldest is of {oldest}, later than --until")
+            });
+            show::complain(&format_args!("0 of {all} matched{why}"));
             arguments.selection.explain_silence();
         }
     }
