@@ -84,6 +84,24 @@ fn a_fleet_that_is_not_let_in_says_what_to_do_and_that_helps() {
     let left = run(&mut master.fleet(&["-n", "2"]), "");
     assert_eq!(left.code, Some(1), "{left:?}");
     assert!(left.stderr.contains("--pki-dir"), "{left:?}");
+    // The keys are pending now, and the command that is named removes them.
+    let left_there = format!(
+        "the master keeps the keys fleet-00001 to fleet-00002; to remove them: salt-key -c {} -y -d \
+         'fleet-[0-9][0-9][0-9][0-9][0-9]*'",
+        master.place.config_dir()
+    );
+    assert!(left.stderr.contains(&left_there), "{left:?}");
+    let key = |words: &[&str]| {
+        let config_dir = master.place.config_dir();
+        run(
+            &mut brine(&[&["salt-key", "-c", &config_dir], words].concat()),
+            "",
+        )
+    };
+    assert!(key(&["-l", "un"]).stdout.contains("fleet-00002"));
+    let removed = key(&["-y", "-d", "fleet-[0-9][0-9][0-9][0-9][0-9]*"]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    assert!(!key(&["-l", "un"]).stdout.contains("fleet-"));
     let pki_dir = master.place.path("pki");
     let arguments = ["-n", "2", "--prefix", "other-", "--pki-dir", &pki_dir];
     let left = run(&mut master.fleet(&arguments), "");

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use brine_bench::fleet::{self, FleetOptions, Transport};
+use brine_bench::fleet::{self, FleetError, FleetOptions, Transport};
 use brine_bench::raise_file_limit;
 use brine_bus::address::{Address, Node};
 use brine_config::{Environment, Opts, Role};
@@ -149,7 +149,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             options.minions
         );
     }
-    let report = fleet::run(options)?;
+    let report = fleet::run(options);
+    if matches!(report, Ok(_) | Err(FleetError::NobodyIn(_))) {
+        say_what_is_left(arguments);
+    }
+    let report = report?;
     let mut out = terminal::stdout();
     if arguments.json {
         writeln!(out, "{}", report.json())?;
@@ -161,6 +165,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Names the keys that the master has of the fleet now, accepted or pending.
+fn say_what_is_left(arguments: &Arguments) {
+    let config_dir = arguments.config_dir.as_ref();
+    let config_dir = config_dir.map_or_else(String::new, |path| format!(" -c {}", path.display()));
+    let (prefix, count) = (&arguments.prefix, arguments.minions);
+    show::complain(&format_args!(
+        "the master keeps the keys {prefix}00001 to {prefix}{count:05}; to remove them: \
+         salt-key{config_dir} -y -d '{prefix}[0-9][0-9][0-9][0-9][0-9]*'"
+    ));
 }
 
 /// Fails on a master that runs. One that does not is complained of by the fleet.

@@ -83,7 +83,7 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
 fn salt_call_says_why_there_is_no_master() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().to_str().unwrap();
-    let [free, _] = super::free_ports();
+    let [free, _] = free_ports();
     let refused = format!("127.0.0.1:{free}");
     for (master, said) in [
         (
@@ -95,7 +95,7 @@ fn salt_call_says_why_there_is_no_master() {
         let config = format!(
             "root_dir: {path}\nid: m1\nmaster: '{master}'\nauth_tries: 1\nauth_timeout: 1\n"
         );
-        std::fs::write(root.path().join("minion"), config).unwrap();
+        fs::write(root.path().join("minion"), config).unwrap();
         let left = run(&mut brine(&["salt-call", "-c", path, "test.ping"]), "");
         assert_eq!((left.code, left.stdout.as_str()), (Some(1), ""), "{left:?}");
         assert!(left.stderr.contains(said), "{left:?}");
