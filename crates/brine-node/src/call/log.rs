@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use brine_wire::{Map, Value, python_text};
 
+/// Python's number of that level.
+const ERROR: i64 = 40;
+
 /// A record of Python's logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRecord {
@@ -44,6 +47,12 @@ impl CallLog {
     pub fn take(&self) -> Vec<LogRecord> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut records)
+    }
+
+    /// Adds an error.
+    pub(crate) fn error(&self, text: String) {
+        let mut all = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(LogRecord { level: ERROR, text });
     }
 
     /// Adds what a process that ran the function answers: pairs of level and text.

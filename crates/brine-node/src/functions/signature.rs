@@ -8,6 +8,7 @@ use brine_wire::python_text;
 use brine_wire::{Map, Value};
 
 use super::{Call, Failure};
+use crate::call::CallLog;
 
 /// A function's parameters.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,6 +40,8 @@ pub(crate) struct Bound {
     pub(crate) keywords: Map,
     /// The id of the job it is part of.
     pub(crate) jid: String,
+    /// Where its caller wants the log, if that is not the process's own.
+    pub(crate) log: Option<CallLog>,
 }
 
 impl Signature {
@@ -139,6 +142,7 @@ impl Signature {
             varargs,
             keywords,
             jid: call.jid,
+            log: call.log,
         })
     }
 

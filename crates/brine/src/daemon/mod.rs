@@ -173,20 +173,25 @@ impl PidFile {
         options.write(true).create(true).truncate(true).mode(0o600);
         // Not through a link that somebody left in a folder for all, such as /tmp.
         options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let write = || {
-            let mut file = options.open(&path)?;
+        let opened = options.open(&path);
+        let mut file = opened.with_context(|| format!("pid file {}", path.display()))?;
+        // An error from here on removes it.
+        let written = Self(path);
+        let mut write = || {
             // Others may read it whatever the umask says, but nobody may write it.
             file.set_permissions(fs::Permissions::from_mode(0o644))?;
             write!(file, "{}", std::process::id())
         };
-        write().with_context(|| format!("pid file {}", path.display()))?;
-        Ok(Self(path))
+        write().with_context(|| format!("pid file {}", written.0.display()))?;
+        Ok(written)
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
         // A file that stays names a process that no longer exists, as after a kill.
-        let _ = fs::remove_file(&self.0);
+        if fs::symlink_metadata(&self.0).is_ok_and(|about| about.is_file()) {
+            let _ = fs::remove_file(&self.0);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::{Bus, Running, brine, run};
 
@@ -178,6 +179,30 @@ fn what_was_sent_is_delivered_before_the_end() {
     assert_eq!(bus.end().code, Some(0));
     assert_eq!(watch.left().stdout.lines().count(), 100);
     assert!(!fs::exists(format!("{}/master_event_pub.ipc", bus.sock_dir())).unwrap());
+}
+
+#[test]
+fn a_pid_file_that_a_full_disk_does_not_take_is_not_left() {
+    let bus = Bus::absent();
+    let disk = bus.path("disk");
+    fs::create_dir(&disk).unwrap();
+    let script = "mount -t tmpfs -o size=64k none \"$1\" || exit 99\n\
+                  dd if=/dev/zero of=\"$1/full\" bs=4k 2>/dev/null\n\
+                  \"$2\" bus -d --sock-dir \"$3\" --pid-file \"$1/pid\"\necho \"rc $?\"; ls \"$1\"";
+    let unshare = match rustix::process::geteuid().is_root() {
+        true => "-m",
+        false => "-rm",
+    };
+    let mut command = Command::new("unshare");
+    command.args([unshare, "sh", "-c", script, "sh", &disk]);
+    command.args([env!("CARGO_BIN_EXE_brine"), &bus.sock_dir()]);
+    let left = run(&mut command, "");
+    if left.code == Some(99) {
+        println!("nothing can be mounted here: {}", left.stderr);
+        return;
+    }
+    assert_eq!(left.stdout, "rc 1\nfull\n", "{left:?}");
+    assert!(left.stderr.contains("pid file "), "{left:?}");
 }
 
 #[test]

@@ -281,8 +281,22 @@ async fn finished(
     arguments: &Arguments,
     merges: bool,
 ) -> Result<Finished, Failure> {
-    let options = Options::read(context, arguments, merges)?;
-    command::run(options).await
+    ended(arguments, Options::read(context, arguments, merges)?).await
+}
+
+/// Runs a command, and logs that it failed unless a failure is expected.
+async fn ended(arguments: &Arguments, options: Options) -> Result<Finished, Failure> {
+    let name = options.words.name();
+    let done = command::run(options).await?;
+    let is_quiet = arguments.get("output_loglevel").as_str() == Some("quiet");
+    if done.retcode != 0 && !is_quiet && !arguments.is_set("ignore_retcode") {
+        let text = format!("Command '{name}' failed with return code: {}", done.retcode);
+        match &arguments.bound.log {
+            Some(log) => log.error(text),
+            None => tracing::error!("{text}"),
+        }
+    }
+    Ok(done)
 }
 
 fn run(context: &Context, bound: Bound) -> Waiting<'_> {

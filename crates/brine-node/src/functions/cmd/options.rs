@@ -126,6 +126,15 @@ impl Options {
 }
 
 impl Words {
+    /// The first word, which is all that logs show of a command.
+    pub(super) fn name(&self) -> String {
+        let first = match self {
+            Self::Line(line) => line.split_whitespace().next(),
+            Self::List(words) => words.first().map(|word| word.trim()),
+        };
+        first.unwrap_or_default().to_owned()
+    }
+
     /// The words that are executed.
     pub(super) fn program(&self, shell: Option<&str>) -> Vec<String> {
         match (self, shell) {

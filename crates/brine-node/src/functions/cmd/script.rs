@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use brine_wire::{Map, Value, python_text};
 use nix::unistd::User;
 
-use super::command;
 use super::finished::Finished;
 use super::options::Options;
-use super::{Arguments, everything, returned, shlex};
+use super::{Arguments, ended, everything, returned, shlex};
 use crate::functions::Failure;
 use crate::functions::context::Context;
 use crate::functions::signature::Bound;
@@ -123,7 +122,7 @@ async fn run_script(context: &Context, arguments: &Arguments) -> Result<Option<F
         _ => {}
     }
     let options = Options::of_list(context, arguments, words)?;
-    command::run(options.without_shell()).await.map(Some)
+    ended(arguments, options.without_shell()).await.map(Some)
 }
 
 async fn run_code(context: &Context, arguments: &Arguments) -> Result<Finished, Failure> {
@@ -136,7 +135,7 @@ async fn run_code(context: &Context, arguments: &Arguments) -> Result<Finished, 
         _ => {}
     }
     let options = Options::of_list(context, arguments, words)?;
-    command::run(options.without_shell()).await
+    ended(arguments, options.without_shell()).await
 }
 
 /// A file that is removed when this is dropped.

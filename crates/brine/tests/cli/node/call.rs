@@ -79,6 +79,31 @@ fn salt_call_signs_in_itself_where_no_minion_runs() {
     drop(master);
 }
 
+/// As real `salt-call` does, whoever runs the command.
+#[test]
+fn salt_call_logs_that_a_command_failed() {
+    let node = Node::accepted();
+    let line = "Command 'exit' failed with return code: 3\n";
+    for more in [&[][..], &["--local"]] {
+        let call = |words: &[&str]| node.run(&[&["salt-call"], more, words].concat());
+        let left = call(&["cmd.run", "exit 3"]);
+        assert_eq!(
+            (left.code, left.stdout.as_str()),
+            (Some(1), "local:\n"),
+            "{left:?}"
+        );
+        assert!(left.stderr.ends_with(line), "{left:?}");
+        for quiet in [
+            "ignore_retcode=True",
+            "output_loglevel=quiet",
+            "success_retcodes=3",
+        ] {
+            let left = call(&["cmd.run", "exit 3", quiet]);
+            assert!(!left.stderr.contains("failed"), "{quiet}: {left:?}");
+        }
+    }
+}
+
 #[test]
 fn salt_call_says_why_there_is_no_master() {
     let root = tempfile::tempdir().unwrap();
