@@ -178,7 +178,7 @@ pub(crate) fn get(
     head: &Parts,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let parameters = parameters(head.uri.query().unwrap_or_default())?;
-    let resumed = resumed(header(&head.headers, "last-event-id"))?;
+    let resumed = resumed(&head.headers)?;
     stream(state, subject, access, head, parameters, resumed)
 }
 
@@ -188,9 +188,13 @@ pub(crate) fn parameters(text: &str) -> Result<Vec<(&str, String)>, ApiError> {
 }
 
 /// The position in a `Last-Event-ID`; browsers send an empty one before the first event.
-pub(crate) fn resumed(last_event_id: Option<&str>) -> Result<Option<Position>, ApiError> {
-    let position = last_event_id.filter(|position| !position.is_empty());
-    let position = position.map(str::parse).transpose();
+pub(crate) fn resumed(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
+    // Bytes that are no text are no position either: as if there were none, the client would miss events in silence.
+    let position = headers
+        .get("last-event-id")
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let position = position.filter(|position| !position.is_empty());
+    let position = position.map(|position| position.parse()).transpose();
     position.map_err(|error: ParsePositionError| ApiError::BadRequest(error.to_string()))
 }
 

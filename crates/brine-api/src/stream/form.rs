@@ -47,6 +47,15 @@ impl EventsOf {
     }
 }
 
+/// What reads a stream of server-sent events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// An `EventSource`: it keeps an `id:` once a blank line follows, and hands out nothing without data.
+    Browser,
+    /// Some libraries would hand out an event without data at that blank line.
+    Other,
+}
+
 /// A form of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -59,11 +68,24 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// What begins a stream.
-    pub(crate) const fn preface(self) -> &'static str {
+    /// Appends what begins a stream. One of events that are still to come says where it begins, so that a client that is cut
+    /// off before the first one misses nothing.
+    pub(crate) fn preface(self, begins_after: Option<Position>, reader: Reader, out: &mut Vec<u8>) {
         match self {
-            Self::ServerSent(_) => RETRY,
-            Self::Lines | Self::Messages(_) => "",
+            Self::ServerSent(_) => {
+                out.extend_from_slice(RETRY.as_bytes());
+                if let Some(position) = begins_after {
+                    let end = match reader {
+                        Reader::Browser => "\n\n",
+                        Reader::Other => "\n",
+                    };
+                    out.extend_from_slice(format!("id: {position}{end}").as_bytes());
+                }
+            }
+            Self::Lines => {
+                begins_after.inspect(|position| self.heartbeat(*position, out));
+            }
+            Self::Messages(_) => {}
         }
     }
 

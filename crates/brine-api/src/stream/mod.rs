@@ -41,7 +41,7 @@ use tokio::time::Duration;
 
 use self::catch_up::{Bounds, CatchUp};
 use self::fan_out::FanOut;
-use self::form::Form;
+use self::form::{Form, Reader};
 use self::subscriber::{Guard, Socket, Subscriber, View};
 use self::window::Wire;
 use crate::acl;
@@ -262,6 +262,7 @@ pub(crate) struct Prepared {
     before: Option<Seq>,
     limit: Option<u64>,
     follows: bool,
+    reader: Reader,
     session: Arc<Session>,
     text: String,
 }
@@ -278,13 +279,19 @@ impl Prepared {
         let ends = Box::pin(self.session.ended());
         // Nobody else holds the session of a client that shows Salt's token itself, and a stream ends with its session.
         let guard = (guard, self.session, self.shared.open.subscribe());
-        let subscriber = Subscriber::new(socket, self.view, entry, ends, Box::new(guard), head);
+        let log = self.shared.log();
+        let waits = self.start == Start::Tail && self.last.is_none() && self.follows;
+        // Before the cursor is made: what arrives in between is then read again, not missed.
+        let begins_after = waits.then(|| log.position());
+        let mut preface = Vec::new();
+        (self.view.form).preface(begins_after, self.reader, &mut preface);
+        let guard = Box::new(guard);
+        let subscriber = Subscriber::new(socket, self.view, entry, ends, guard, head, &preface);
         let bounds = Bounds {
-            end: read::end(&self.shared.log(), self.before, self.follows),
+            end: read::end(&log, self.before, self.follows),
             until: self.until,
             limit: self.limit,
         };
-        let log = self.shared.log();
         let (start, expects) = (self.start, self.expects);
         let stream = CatchUp::new(&self.shared, log, subscriber, start, 0, bounds, expects);
         match self.last {
@@ -362,10 +369,8 @@ fn prepare(
         let why = acl::may_not_read(session.subject());
         return Err(RestError::Forbidden(why.into()));
     }
-    let resumed = request.headers().get("last-event-id");
-    let resumed = resumed.and_then(|value| value.to_str().ok());
     let query = read::parameters(text).and_then(|parameters| {
-        let resumed = read::resumed(resumed)?;
+        let resumed = read::resumed(request.headers())?;
         Query::parse(&streams.context(), access.read, parameters, resumed)
     });
     let query = query.map_err(|error| RestError::BadRequest(error.to_string().into()))?;
@@ -376,7 +381,13 @@ fn prepare(
         filter: query.filter,
         heartbeat: query.heartbeat,
     });
+    // Browsers say how they fetch, and no page can make them say something else.
+    let reader = match request.headers().contains_key("sec-fetch-mode") {
+        true => Reader::Browser,
+        false => Reader::Other,
+    };
     Ok(Prepared {
+        reader,
         shared: Arc::clone(&streams.shared),
         view,
         start: query.start,

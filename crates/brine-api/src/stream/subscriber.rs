@@ -63,7 +63,7 @@ pub(super) struct Subscriber {
 const MAX_RECEIVED: usize = 64 << 10;
 
 impl Subscriber {
-    /// A stream that is sent `head` and what its form begins with before any event.
+    /// A stream that is sent `head` and a preface before any event.
     pub(super) fn new(
         socket: Box<dyn Socket>,
         view: Arc<View>,
@@ -71,9 +71,10 @@ impl Subscriber {
         ends: Ends,
         guard: Guard,
         head: Vec<u8>,
+        preface: &[u8],
     ) -> Self {
         let mut pending = head;
-        push_framed(view.wire, view.form.preface().as_bytes(), &mut pending);
+        push_framed(view.wire, preface, &mut pending);
         Self {
             socket,
             ends,

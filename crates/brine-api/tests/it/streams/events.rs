@@ -31,7 +31,7 @@ fn a_stream_is_salts_with_an_id_in_each_record() {
     ] {
         assert!(head.contains(line), "{line}: {head}");
     }
-    assert_eq!(client.until("\n\r\n"), "b\r\nretry: 400\n\r\n");
+    assert_eq!(client.until("\n\r\n"), "16\r\nretry: 400\nid: 7f3a-0\n\r\n");
     network.fire(
         "my/tag",
         r#"{"b": 1, "a": "é", "n": null, "l": [1, 2.5, true], "d": {"z": 1}}"#,
@@ -48,6 +48,49 @@ fn a_stream_is_salts_with_an_id_in_each_record() {
              \"d\": {{\"z\": 1}}, \"_stamp\": \"{STAMP}\"}}, \"tag\": \"my/tag\"}}\n\n"
         )
     );
+}
+
+#[test]
+fn a_client_that_is_cut_off_before_the_first_event_knows_where_it_was() {
+    let network = Network::start();
+    network.fire("before", "{}");
+    // A browser takes an id at a blank line; some libraries would take the two for an event without data.
+    for (headers, begin) in [
+        ("", "retry: 400\nid: 7f3a-1\n\r\n"),
+        ("sec-fetch-mode: cors\r\n", "retry: 400\nid: 7f3a-1\n\n\r\n"),
+        (
+            "accept: application/x-ndjson\r\n",
+            "{\"heartbeat\": {\"position\": \"7f3a-1\"}}\n\r\n",
+        ),
+    ] {
+        let mut client = network.events("", headers);
+        client.until("\r\n\r\n");
+        client.until("\r\n");
+        assert_eq!(client.until("\n\r\n"), begin);
+    }
+    network.fire("meanwhile", "{}");
+    let resumed = network.whole("follow=false", "last-event-id: 7f3a-1\r\n");
+    assert!(
+        resumed.starts_with("retry: 400\ntag: meanwhile\n"),
+        "{resumed}"
+    );
+    // Whoever names a start gets it again.
+    for query in ["from=earliest&limit=1", "last=1&limit=1", "follow=false"] {
+        let body = network.whole(query, "");
+        assert!(!body.starts_with("retry: 400\nid: "), "{query}: {body}");
+    }
+}
+
+#[test]
+fn a_last_event_id_that_is_no_text_is_refused() {
+    let network = Network::start();
+    let mut client = network.client();
+    let head = format!("GET /events HTTP/1.1\r\nhost: x\r\nx-auth-token: {TOKEN}\r\n");
+    let mut request = head.into_bytes();
+    request.extend_from_slice(b"last-event-id: \xff\xfe\r\n\r\n");
+    std::io::Write::write_all(&mut client.stream, &request).unwrap();
+    let head = client.until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
 }
 
 #[test]
@@ -185,7 +228,7 @@ fn an_idle_stream_is_sent_comments_alone() {
     let network = Network::with_heartbeat(Duration::from_millis(50));
     let mut client = network.events("", "");
     client.until("\r\n\r\n");
-    client.until("retry: 400\n\r\n");
+    client.until("retry: 400\nid: 7f3a-0\n\r\n");
     assert_eq!(client.until("\n\r\n"), "13\r\n: heartbeat 7f3a-0\n\r\n");
     // One of a stream that reads by itself.
     let mut bounded = network.events("limit=1", "");
@@ -196,7 +239,7 @@ fn an_idle_stream_is_sent_comments_alone() {
 fn a_stream_ends_the_moment_its_token_does() {
     let network = Network::start();
     let mut client = network.events("", "");
-    client.until("retry: 400\n");
+    client.until("retry: 400\nid: 7f3a-0\n\r\n");
     network.fire("before", "{}");
     client.until("tag: before\n");
     network.state.sessions.end(TOKEN);
@@ -234,7 +277,7 @@ fn a_token_that_expires_ends_its_streams() {
 fn the_end_of_the_server_is_the_end_of_whole_bodies() {
     let mut network = Network::start();
     let mut live = network.events("", "");
-    live.until("retry: 400\n\r\n");
+    live.until("retry: 400\nid: 7f3a-0\n\r\n");
     network.fire("last/words", "{}");
     network.end();
     let rest = live.body_to_end();
