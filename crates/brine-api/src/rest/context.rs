@@ -58,6 +58,8 @@ pub(crate) struct Context {
     /// The token that was shown: a secret.
     token: Option<String>,
     session: Option<Arc<Session>>,
+    /// Whether the token is valid cannot be told now.
+    is_in_doubt: bool,
     /// A page of another origin has nothing to show but the browser's cookie.
     is_foreign: bool,
     has_query_token: bool,
@@ -102,11 +104,11 @@ impl Context {
             && shown.cookie.is_some()
             && is_foreign(request, transport.is_tls, &options.cors_origin);
         let token = sent.or(shown.cookie.clone().filter(|_| !is_foreign));
-        let mut session = None;
+        let mut session = Ok(None);
         if let Some(token) = &token {
             let operator = state.operator.as_ref();
             session = state.sessions.find(token, operator).await;
-            if session.is_none() && endpoint.is_stream {
+            if matches!(session, Ok(None)) && endpoint.is_stream {
                 session = state.sessions.of_salt_token(token, operator).await;
             }
         }
@@ -128,7 +130,11 @@ impl Context {
             origin: headers.get(ORIGIN).cloned(),
             accept: text(headers, &ACCEPT),
             token,
-            session,
+            is_in_doubt: session.is_err(),
+            session: session.unwrap_or_else(|error| {
+                tracing::warn!(err = %error, "cannot tell whether a token is valid");
+                None
+            }),
             is_foreign,
             endpoint,
         }
@@ -257,9 +263,14 @@ impl Context {
 
     /// The session of whoever is logged in.
     pub(crate) fn session(&self) -> Result<&Arc<Session>, RestError> {
-        self.session.as_ref().ok_or(match self.is_foreign {
-            true => RestError::Forbidden(FOREIGN.into()),
-            false => RestError::NotLoggedIn,
+        self.session.as_ref().ok_or_else(|| {
+            if self.is_foreign {
+                RestError::Forbidden(FOREIGN.into())
+            } else if self.is_in_doubt {
+                RestError::NoMaster
+            } else {
+                RestError::NotLoggedIn
+            }
         })
     }
 

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 
-use super::operator::Operator;
+use super::operator::{Operator, OperatorError};
 use crate::seldom::Seldom;
 use crate::subject::{Origin, Subject};
 
@@ -137,22 +137,32 @@ impl Sessions {
     }
 
     /// The session of a session token that is valid now.
-    pub(super) async fn find(&self, token: &str, operator: &dyn Operator) -> Option<Arc<Session>> {
+    ///
+    /// # Errors
+    /// When it cannot be told whether the token is valid.
+    pub(super) async fn find(
+        &self,
+        token: &str,
+        operator: &dyn Operator,
+    ) -> Result<Option<Arc<Session>>, OperatorError> {
         if !is_session_token(token) {
-            return None;
+            return Ok(None);
         }
         let key = key(token);
         let known = lock(&self.by_key).get(&key).cloned();
         let session = match known {
             Some(session) => session,
-            None => self.restore(key, operator).await?,
+            None => match self.restore(key, operator).await? {
+                Some(session) => session,
+                None => return Ok(None),
+            },
         };
         if session.is_alive() && !session.is_idle() {
             session.touch();
-            return Some(session);
+            return Ok(Some(session));
         }
         self.end(token);
-        None
+        Ok(None)
     }
 
     /// Whether a text is a session's token.
@@ -163,15 +173,20 @@ impl Sessions {
     }
 
     /// The session of a client that shows Salt's token itself.
+    ///
+    /// # Errors
+    /// When it cannot be told whether the token is valid.
     pub(super) async fn of_salt_token(
         &self,
         token: &str,
         operator: &dyn Operator,
-    ) -> Option<Arc<Session>> {
+    ) -> Result<Option<Arc<Session>>, OperatorError> {
         if !is_token(token) {
-            return None;
+            return Ok(None);
         }
-        let found = operator.token(token).await.ok()??;
+        let Some(found) = operator.token(token).await? else {
+            return Ok(None);
+        };
         let key = key(token);
         let mut sessions = lock(&self.of_salt);
         sessions.retain(|_, session| session.strong_count() > 0);
@@ -183,7 +198,7 @@ impl Sessions {
             session
         });
         drop(sessions);
-        session.is_alive().then_some(session)
+        Ok(session.is_alive().then_some(session))
     }
 
     /// Opens a session for a token of Salt's; the session's own token.
@@ -231,18 +246,30 @@ impl Sessions {
     }
 
     /// A session of before a restart.
-    async fn restore(&self, key: Key, operator: &dyn Operator) -> Option<Arc<Session>> {
-        let directory = self.directory.as_ref()?;
+    async fn restore(
+        &self,
+        key: Key,
+        operator: &dyn Operator,
+    ) -> Result<Option<Arc<Session>>, OperatorError> {
+        let Some(directory) = &self.directory else {
+            return Ok(None);
+        };
         let path = path(directory, &key);
-        let token = fs::read_to_string(&path).ok()?;
-        // Where that cannot be told, it may be restored later.
-        let Some(token) = operator.token(token.trim()).await.ok()? else {
+        let token = match fs::read_to_string(&path) {
+            Ok(token) => token,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let why = format!("cannot read the session {}: {error}", path.display());
+                return Err(OperatorError::NoMaster(why));
+            }
+        };
+        let Some(token) = operator.token(token.trim()).await? else {
             let _ = fs::remove_file(path); // expired; nothing is lost if it stays
-            return None;
+            return Ok(None);
         };
         let session = Arc::new(Session::new(&token));
         lock(&self.by_key).insert(key, Arc::clone(&session));
-        Some(session)
+        Ok(Some(session))
     }
 
     /// For ever: forgets sessions that are over, and ends those whose token of Salt's was removed by others while
@@ -469,10 +496,11 @@ mod tests {
             sessions.forget_those_over();
             sessions.remove_stale_files(&cannot_tell).await;
             assert!(session.is_alive() && sessions.has(&text));
-            assert!(after_restart.find(&text, &cannot_tell).await.is_none());
+            // That is no answer to whoever shows it: 401 would say that it is not valid.
+            assert!(after_restart.find(&text, &cannot_tell).await.is_err());
         }
         let valid = Says(Ok(Some(token_of("ann"))));
-        assert!(after_restart.find(&text, &valid).await.is_some());
+        assert!(after_restart.find(&text, &valid).await.unwrap().is_some());
         let revoked = Says(Ok(None));
         sessions
             .end_those_revoked(&revoked, &Seldom::default())

@@ -123,6 +123,30 @@ fn a_session_ends_with_its_token_and_outlives_a_restart() {
 }
 
 #[test]
+fn a_token_that_cannot_be_read_is_not_said_to_be_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let sessions = directory.path().join("sessions");
+    let options = |options: &mut RestOptions| options.session_directory = Some(sessions.clone());
+    let (network, master) = recorded("[]", options);
+    let shown = format!("x-auth-token: {}\r\n", log_in(&network));
+    // A directory in the place of a session's file is one that cannot be read.
+    for file in std::fs::read_dir(&sessions).unwrap() {
+        let file = file.unwrap().path();
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+    }
+    let options = RestOptions {
+        session_directory: Some(sessions.clone()),
+        ..RestOptions::default()
+    };
+    let restarted = Network::with("[]", options, master as _);
+    for path in ["/events?follow=false", "/stats"] {
+        let (code, answer) = ask(&restarted, &format!("GET {path}"), &shown, "");
+        assert_eq!(code, 503, "{path}: {answer}");
+    }
+}
+
+#[test]
 fn a_stream_ends_when_its_user_logs_out() {
     let (network, _recorded) = recorded("[]", |_| {});
     let token = log_in(&network);

@@ -430,6 +430,7 @@ fn permissions(api: &Api) {
         ),
         (r#""client": "runner", "fun": "jobs.list_jobs""#, 200),
         (r#""client": "runner", "fun": "jobs.active""#, 401),
+        (r#""client": "runner", "fun": "salt.cmd""#, 401),
         (r#""client": "wheel", "fun": "key.list_all""#, 401),
     ] {
         let by = [

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
-use brine_config::Opts;
+use brine_config::{Arguments, Opts};
 use brine_net::crypto;
 use brine_net::keys::{StoreError, local};
 use brine_wire::network::field;
@@ -95,6 +95,13 @@ impl Caller {
             user,
             rights: Rights::External(entries),
         }
+    }
+
+    /// Whether a runner function may be called, whether or not there is one of that name.
+    #[must_use]
+    pub fn may_run(&self, fun: &str, arguments: &Arguments) -> bool {
+        self.may_call("runner", fun, &arguments.positional, &arguments.keyword)
+            .is_ok()
     }
 
     /// Whether a function of a runner or wheel (`form`) may be called.

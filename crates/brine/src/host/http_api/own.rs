@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending};
 use brine_auth::{Login, LoginError, Token};
-use brine_config::Opts;
+use brine_config::{Arguments, Opts};
 use brine_node::PublishError;
 use brine_node::client::{ClientConfig, ClientError, MinionReply};
 use brine_node::functions::Call;
@@ -86,10 +86,9 @@ impl OwnMaster {
     }
 
     async fn runner(&self, fields: &Map, by: &Caller) -> Result<Value, OperatorError> {
-        let fun = runner_fun(fields)?;
+        let (fun, called) = runner_call(fields, by)?;
         let jid = new_jid();
         let mut events = self.master.follow();
-        let called = arguments::runner_call(fields);
         let returned = self.master.run_runner(&fun, called, by, jid.clone()).await;
         let returned = returned.map_err(|error| runner_error(&error))?;
         if !fields.get("full_return").is_some_and(Value::is_true) {
@@ -151,8 +150,7 @@ impl Operator for OwnMaster {
                 Client::LocalSubset => self.local_subset(fields, caller).await,
                 Client::Runner => self.runner(fields, &caller).await,
                 Client::RunnerAsync => {
-                    let fun = runner_fun(fields)?;
-                    let called = arguments::runner_call(fields);
+                    let (fun, called) = runner_call(fields, &caller)?;
                     let started = self.master.start_runner(&fun, called, &caller);
                     started.map_err(|error| runner_error(&error))
                 }
@@ -231,11 +229,15 @@ pub(super) fn fun(fields: &Map) -> Result<String, OperatorError> {
     fun.ok_or_else(|| OperatorError::Invalid("\"fun\" must be the name of a function".to_owned()))
 }
 
-/// The runner function that is called. One that does not exist is an unforeseen error to salt-api.
-fn runner_fun(fields: &Map) -> Result<String, OperatorError> {
-    let fun = fun(fields)?;
+/// The runner function that is called, and with what. One that does not exist is an unforeseen error to salt-api, if the
+/// caller may call it.
+fn runner_call(fields: &Map, by: &Caller) -> Result<(String, Arguments), OperatorError> {
+    let (fun, called) = (fun(fields)?, arguments::runner_call(fields));
+    if !by.may_run(&fun, &called) {
+        return Err(not_permitted());
+    }
     match functions::named(&fun) {
-        Some(_) => Ok(fun),
+        Some(_) => Ok((fun, called)),
         None => Err(not_available(&fun)),
     }
 }
