@@ -62,7 +62,7 @@ pub async fn serve(
     let tended = Arc::clone(&server.state);
     let mut tending = pin!(tended.sessions.tend(tended.operator.as_ref()));
     let mut looks = interval(tls::LOOK_AGAIN);
-    let warned = Seldom::default();
+    let (warned, full) = (Seldom::default(), Seldom::default());
     loop {
         tokio::select! {
             () = &mut tending => {} // never done
@@ -75,7 +75,17 @@ pub async fn serve(
                 Ok((stream, peer)) => {
                     match server.limits.enter(Holder::of(peer.ip())) {
                         Some(held) => connections.spawn(Arc::clone(&server).serve(stream, peer, held)),
-                        None => connections.spawn(turn_away(stream, peer)),
+                        None => {
+                            if full.may_be_told() {
+                                let limits = &server.state.options.limits;
+                                tracing::warn!(
+                                    %peer, per_address = limits.connections_per_address, total = limits.connections,
+                                    "HTTP API: too many connections; more are answered 503. The limit of open files decides how many \
+                                     there may be: raise it (LimitNOFILE of the unit, ulimit -n)"
+                                );
+                            }
+                            connections.spawn(turn_away(stream, peer))
+                        }
                     };
                 }
                 Err(error) => pause(LISTENER, &error, &warned).await,
