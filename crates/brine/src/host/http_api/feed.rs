@@ -33,8 +33,12 @@ use crate::show;
 
 /// How long the local socket may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How often is looked for a local socket where there was none, or for the bus's own where that is gone.
+/// How often is looked for a local socket where there was none.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long no event may come before it is looked whether the bus's local socket is gone, and how often in a row it must
+/// be: the bus may just be starting, with one socket after the other.
+const SILENCE: Duration = Duration::from_millis(250);
+const LOOKS: u32 = 2;
 /// The newest events that stay in memory, in bytes: what the other process has not written to the disk yet is among
 /// them.
 const KEEP_BYTES: usize = 16 << 20;
@@ -263,15 +267,19 @@ impl Repeat {
 
     /// Repeats the log until it is another.
     async fn run(mut self) {
+        let mut looks = 0;
         loop {
-            match self.events.next(Wait::For(LOOK)).await {
-                Ok(None) => {}
-                Ok(Some(delivery)) if self.take(&delivery) => {}
+            match self.events.next(Wait::For(SILENCE)).await {
+                Ok(None) => looks = 0,
+                Ok(Some(delivery)) if self.take(&delivery) => looks = 0,
                 Ok(Some(_)) => return tracing::warn!("the master has a new log"),
                 Err(LocalError::Connect(_)) if self.is_another().await => {
-                    return tracing::warn!("the master has no local socket any more");
+                    looks += 1;
+                    if looks == LOOKS {
+                        return tracing::warn!("the master has no local socket any more");
+                    }
                 }
-                Err(LocalError::Connect(_)) => {}
+                Err(LocalError::Connect(_)) => looks = 0,
                 Err(error) => {
                     tracing::warn!(%error, "the master's events cannot be read; trying again");
                     sleep(LOOK).await;
