@@ -74,8 +74,8 @@ async fn scan(
     let mut found = VecDeque::new();
     let mut cursor = filter.cursor(log, before(end, from));
     while cursor.seq() <= end.seq {
-        match cursor.ready().await {
-            Ok(events) => {
+        match cursor.next() {
+            Next::Ready(events) => {
                 for event in events.iter().filter(|event| event.seq <= end.seq) {
                     if !is_gap(&event) && filter.shown(&event, redaction).is_some() {
                         if found.len() == count {
@@ -86,7 +86,10 @@ async fn scan(
                 }
                 cursor.advance(&events, events.len());
             }
-            Err(gap) => cursor.skip(gap),
+            Next::Stored => cursor.load().await,
+            Next::Gap(gap) => cursor.skip(gap),
+            // Nothing stored passes any more, and nobody waits for what is not there yet.
+            Next::Tail => break,
         }
         tokio::task::yield_now().await;
     }

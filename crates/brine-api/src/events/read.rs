@@ -495,6 +495,11 @@ impl Stream {
             }
             // A reader whose filter matches little must not delay the others of its thread.
             tokio::task::yield_now().await;
+            if matches!(self.cursor.next(), brine_log::Next::Stored) {
+                // `ready` would go on from there to the tail, behind the end of this answer, and wait.
+                self.cursor.load().await;
+                continue;
+            }
             let until = self.until();
             tokio::select! {
                 biased;

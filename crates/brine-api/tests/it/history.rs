@@ -111,6 +111,20 @@ fn every_way_to_start_reaches_what_an_earlier_process_stored() {
 }
 
 #[test]
+fn a_search_that_finds_nothing_in_what_is_stored_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Bus::start(directory.path());
+    first.fire(1..51);
+    first.end();
+    let second = Bus::start(directory.path());
+    for query in ["last=5", "last=5&before=30", "from=earliest", "since=@1010"] {
+        let path = format!("/events?follow=false&{query}&tag=none/*");
+        assert_eq!(second.api.get(&path), (200, String::new()), "{query}");
+    }
+    second.end();
+}
+
+#[test]
 fn events_that_their_tags_rule_removed_are_a_gap_for_whoever_would_have_read_them() {
     let directory = tempfile::tempdir().unwrap();
     let first = Bus::start(directory.path());
