@@ -338,7 +338,10 @@ fn remark_on(role: Role, overrides: &Map, warnings: &mut Vec<Warning>) {
                 found: type_name(value),
             });
         }
-        if !known.is_acted_on(role) && known.default(role).as_ref() != Some(value) {
+        // An empty list asks for nothing; `False` does, where Salt's default is `True`.
+        let is_empty = !value.is_true() && !matches!(value, Value::Bool(_) | Value::Int(_));
+        let is_default = known.default(role).as_ref() == Some(value);
+        if !known.is_acted_on(role) && !is_empty && !is_default {
             warnings.push(ignored());
         }
     }

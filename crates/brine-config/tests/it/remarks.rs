@@ -98,7 +98,7 @@ fn an_ordinary_configuration_is_not_remarked_on() {
     let files = [
         (
             "master",
-            "id: x\ninterface: 0.0.0.0\nno_such_option: 1\nauto_accept: false\n",
+            "id: x\ninterface: 0.0.0.0\nno_such_option: 1\nauto_accept: false\npeer: {}\next_pillar: []\n",
         ),
         (
             "master.d/a.conf",

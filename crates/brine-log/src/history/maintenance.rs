@@ -1,5 +1,6 @@
 //! Changing a store whose bus is not running: removing events, importing them, moving consumers.
 
+use std::cell::Cell;
 use std::path::Path;
 
 use brine_wire::matching::TagMatch;
@@ -101,7 +102,7 @@ impl Maintenance {
     }
 
     /// Removes every event whose tag matches; returns how many that were. Only their numbers and times stay: readers pass
-    /// over them in silence.
+    /// over them in silence. So it is with the matching tags that retention has left.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -112,13 +113,15 @@ impl Maintenance {
         while let Some(block) = self.store.reading().block(at)? {
             at = Seq(block.head.last.0 + 1);
             let coders = (&mut encoder, &mut decoder);
+            let has_matches = Cell::new(false);
             let pruned = prune(&block, block.head.pruned, coders, |tag, _| {
-                match !tag.is_empty() && tags.matches(tag) {
-                    true => Fate::IsForgotten,
-                    false => Fate::Stays,
+                if tag.is_empty() || !tags.matches(tag) {
+                    return Fate::Stays;
                 }
+                has_matches.set(true);
+                Fate::IsForgotten
             })?;
-            if pruned.head.events < block.head.events {
+            if has_matches.get() {
                 removed += block.head.events - pruned.head.events;
                 self.store.commit(&Batch {
                     blocks: vec![pruned],

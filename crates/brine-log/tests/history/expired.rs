@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use brine_log::history::{GapReason, HistoryReader, Read, TagAge, TagQuery};
+use brine_log::history::{GapReason, HistoryReader, Maintenance, Read, TagAge, TagQuery};
 use brine_log::{Expected, Millis, Seq, Start};
 use brine_wire::matching::{MatchType, TagMatch};
 
@@ -126,6 +126,20 @@ fn whoever_would_have_read_them_gets_a_gap_for_each_run() {
         }
     }
     bus.history.close();
+}
+
+#[test]
+fn what_is_purged_by_tag_leaves_no_gap() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bus = pruned(directory.path());
+    bus.history.close();
+    let mut store = Maintenance::open(directory.path()).expect("a history");
+    store.purge_tags(&glob("noisy/*")).expect("a store");
+    let mut reader = HistoryReader::open(directory.path()).expect("a history");
+    reader.expect(Expected::tags(|tag| tag.starts_with("noisy/")));
+    reader.seek(Seq(1));
+    let found = read_all(&mut reader, &TagQuery::default());
+    assert_eq!(found.gaps, []);
 }
 
 #[test]
