@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use brine_config::Arguments;
 use brine_wire::{Map, Value};
 
 use crate::subject::Subject;
@@ -98,4 +99,17 @@ pub struct Command {
     pub client: CommandClient,
     /// Everything that was sent except `client`: `fun`, `arg`, `kwarg`, `tgt`, `tgt_type` and so on.
     pub load: Map,
+}
+
+impl Command {
+    /// The arguments of its function: `arg` and `kwarg`, as they were sent.
+    #[must_use]
+    pub fn arguments(&self) -> Arguments {
+        let positional = self.load.get("arg").and_then(Value::as_array);
+        let keyword = self.load.get("kwarg").and_then(Value::as_map);
+        Arguments {
+            positional: positional.unwrap_or_default().to_vec(),
+            keyword: keyword.cloned().unwrap_or_default(),
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! It replaces requests that local programs wrote to the bus as events, where nobody could tell who had written them.
 //! The node knows what a command does; this file parses it, checks permissions and answers.
 
-use brine_config::Arguments;
 use brine_wire::{Map, Value, json, msgpack};
 use hyper::Response;
 use hyper::body::Incoming;
@@ -110,21 +109,11 @@ fn permit(command: &Command, subject: &Subject, access: &Access) -> Result<(), A
             )));
         }
         if let CommandClient::Runner | CommandClient::RunnerAsync = command.client {
-            let called = fired_by::check(&access.fire, fun, &arguments(&command.load));
+            let called = fired_by::check(&access.fire, fun, &command.arguments());
             called.map_err(|why| ApiError::Forbidden(why.to_string()))?;
         }
     }
     Ok(())
-}
-
-/// The arguments of a runner function.
-fn arguments(load: &Map) -> Arguments {
-    let positional = load.get("arg").and_then(Value::as_array);
-    let keyword = load.get("kwarg").and_then(Value::as_map);
-    Arguments {
-        positional: positional.unwrap_or_default().to_vec(),
-        keyword: keyword.cloned().unwrap_or_default(),
-    }
 }
 
 fn failed(error: RunError) -> ApiError {

@@ -60,7 +60,7 @@ impl Filter {
         }
     }
 
-    /// What is told as missing if retention has removed it: nothing is known of its data.
+    /// Which removed events are a gap for this sink. Only their tags are known.
     pub(crate) fn expected(&self) -> Expected {
         let tags = self.tags.clone();
         Expected::tags(move |tag| !is_withheld(tag.as_bytes()) && tags.matches(tag))

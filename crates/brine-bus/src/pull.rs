@@ -1,7 +1,7 @@
 //! The way in: reads what a publisher has sent, cuts and checks its events, appends them.
 //!
-//! Everything that is ready goes into the log as one batch. A malformed event in a good frame is left out; a malformed
-//! frame ends its connection, since nobody can tell where the next one begins. This module knows nothing of subscribers.
+//! Everything that is ready goes into the log as one batch. A malformed event in a good frame is left out. A malformed
+//! frame ends its connection, since it does not show where the next one begins. This module knows nothing of subscribers.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

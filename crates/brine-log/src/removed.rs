@@ -33,6 +33,14 @@ impl Expected {
             end: Seq(u64::MAX),
         }
     }
+
+    /// Those up to an event and to a time; `None` is no bound.
+    #[must_use]
+    pub fn up_to(mut self, end: Option<Seq>, until: Option<Millis>) -> Self {
+        self.end = end.unwrap_or(self.end);
+        self.until = until.unwrap_or(self.until);
+        self
+    }
 }
 
 impl fmt::Debug for Expected {
@@ -45,7 +53,7 @@ impl fmt::Debug for Expected {
     }
 }
 
-/// What a reader is told of removed events.
+/// The gaps that a reader gets for removed events.
 #[derive(Debug, Default)]
 pub(crate) struct Removed {
     /// `None`: nothing.
@@ -53,7 +61,7 @@ pub(crate) struct Removed {
     run: Option<Run>,
 }
 
-/// Removed events that the reader has not been told of.
+/// Removed events for which the reader has not had a gap yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     /// The first of them.

@@ -88,7 +88,7 @@ async fn scan(
             }
             Next::Stored => cursor.load().await,
             Next::Gap(gap) => cursor.skip(gap),
-            // Nothing stored passes any more, and nobody waits for what is not there yet.
+            // No stored event is left that might pass. New events are not waited for.
             Next::Tail => break,
         }
         tokio::task::yield_now().await;

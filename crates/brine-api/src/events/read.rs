@@ -105,8 +105,8 @@ impl Filter {
         cursor
     }
 
-    /// What a reader with this filter is told of if retention has removed it. Data are gone: fields count as those that are
-    /// looked for.
+    /// Which removed events are a gap for a reader with this filter. Their data are gone, so every filter on fields counts
+    /// as passed.
     pub(crate) fn expected(&self, expects: Expects) -> Expected {
         let (tags, permitted) = (self.tags.clone(), self.permitted.clone());
         let mut expected = Expected::tags(move |tag| {
@@ -189,7 +189,7 @@ pub(crate) fn parameters(text: &str) -> Result<Vec<(&str, String)>, ApiError> {
 
 /// The position in a `Last-Event-ID`; browsers send an empty one before the first event.
 pub(crate) fn resumed(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
-    // Bytes that are no text are no position either: as if there were none, the client would miss events in silence.
+    // A value that is not text is refused: if it were ignored, the client would miss events without a gap.
     let position = headers
         .get("last-event-id")
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -374,10 +374,8 @@ impl Query {
     /// A cursor for the stream, up to `end`.
     fn cursor(&self, log: &Log, start: Start, end: Option<Seq>) -> EventCursor {
         let mut cursor = self.filter.cursor(log, start);
-        let mut expected = self.filter.expected(self.expects());
-        expected.end = end.unwrap_or(expected.end);
-        expected.until = self.until.unwrap_or(expected.until);
-        cursor.expect(expected);
+        let expected = self.filter.expected(self.expects());
+        cursor.expect(expected.up_to(end, self.until));
         cursor
     }
 }

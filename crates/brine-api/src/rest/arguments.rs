@@ -5,7 +5,7 @@
 use brine_config::{Arguments, parse_value, split_keyword};
 use brine_wire::{Map, Value};
 
-/// The arguments of a wheel function: all fields that are nothing else.
+/// The arguments of a runner or wheel function: all fields that are nothing else.
 #[must_use]
 pub fn call(fields: &Map) -> Arguments {
     const NOT_ARGUMENTS: [&str; 5] = ["fun", "arg", "kwarg", "timeout", "full_return"];

@@ -58,7 +58,7 @@ pub(crate) struct Context {
     /// The token that was shown: a secret.
     token: Option<String>,
     session: Option<Arc<Session>>,
-    /// Whether the token is valid cannot be told now.
+    /// The token could not be checked.
     is_in_doubt: bool,
     /// A page of another origin has nothing to show but the browser's cookie.
     is_foreign: bool,

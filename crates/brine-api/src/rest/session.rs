@@ -139,7 +139,7 @@ impl Sessions {
     /// The session of a session token that is valid now.
     ///
     /// # Errors
-    /// When it cannot be told whether the token is valid.
+    /// The token cannot be checked now.
     pub(super) async fn find(
         &self,
         token: &str,
@@ -175,7 +175,7 @@ impl Sessions {
     /// The session of a client that shows Salt's token itself.
     ///
     /// # Errors
-    /// When it cannot be told whether the token is valid.
+    /// The token cannot be checked now.
     pub(super) async fn of_salt_token(
         &self,
         token: &str,
@@ -496,7 +496,7 @@ mod tests {
             sessions.forget_those_over();
             sessions.remove_stale_files(&cannot_tell).await;
             assert!(session.is_alive() && sessions.has(&text));
-            // That is no answer to whoever shows it: 401 would say that it is not valid.
+            // An error, not `None`: a client would take 401 for the end of its session.
             assert!(after_restart.find(&text, &cannot_tell).await.is_err());
         }
         let valid = Says(Ok(Some(token_of("ann"))));

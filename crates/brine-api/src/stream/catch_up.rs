@@ -45,10 +45,8 @@ impl Bounds {
     }
 
     fn expected(&self, subscriber: &Subscriber, expects: Expects) -> Expected {
-        let mut expected = subscriber.view.filter.expected(expects);
-        expected.end = self.end.unwrap_or(expected.end);
-        expected.until = self.until.unwrap_or(expected.until);
-        expected
+        let expected = subscriber.view.filter.expected(expects);
+        expected.up_to(self.end, self.until)
     }
 }
 

@@ -61,12 +61,18 @@ impl Bus {
     }
 }
 
-/// A bus whose first 50 events an earlier process stored, and that has 50 of its own.
-fn two_lives() -> (TempDir, Bus) {
+/// A history of 50 events, whose bus has ended.
+fn fifty_stored() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let first = Bus::start(directory.path());
     first.fire(1..51);
     first.end();
+    directory
+}
+
+/// A bus whose first 50 events an earlier process stored, and that has 50 of its own.
+fn two_lives() -> (TempDir, Bus) {
+    let directory = fifty_stored();
     let second = Bus::start(directory.path());
     second.fire(51..101);
     (directory, second)
@@ -112,10 +118,7 @@ fn every_way_to_start_reaches_what_an_earlier_process_stored() {
 
 #[test]
 fn a_search_that_finds_nothing_in_what_is_stored_ends() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = Bus::start(directory.path());
-    first.fire(1..51);
-    first.end();
+    let directory = fifty_stored();
     let second = Bus::start(directory.path());
     for query in ["last=5", "last=5&before=30", "from=earliest", "since=@1010"] {
         let path = format!("/events?follow=false&{query}&tag=none/*");
@@ -126,10 +129,7 @@ fn a_search_that_finds_nothing_in_what_is_stored_ends() {
 
 #[test]
 fn events_that_their_tags_rule_removed_are_a_gap_for_whoever_would_have_read_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = Bus::start(directory.path());
-    first.fire(1..51);
-    first.end();
+    let directory = fifty_stored();
     let mut config = HistoryConfig::new(directory.path());
     config.retention.max_age = None;
     config.retention.tags = vec![TagAge {

@@ -40,7 +40,7 @@ pub enum Read {
         seqs: Range<Seq>,
         /// Why, if that is recorded.
         reason: Option<GapReason>,
-        /// How many events that are; `None` if nobody can know.
+        /// How many events are missing; `None` if that is unknown.
         missed: Option<u64>,
     },
 }

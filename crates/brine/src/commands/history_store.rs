@@ -250,9 +250,7 @@ pub(crate) fn expect(
     if let None | Some(StartText::Earliest) = start {
         return;
     }
-    let mut expected = selection.expected();
-    expected.until = until.unwrap_or(expected.until);
-    reader.expect(expected);
+    reader.expect(selection.expected().up_to(None, until));
 }
 
 /// Calls `take` with each chosen event and each gap, oldest first, from where the reader is.

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 
 use brine_api::{Command, CommandClient, RunCommand, RunError, Subject};
-use brine_config::Arguments;
 use brine_node::JobRequest;
 use brine_node::functions::Call;
 use brine_node::master::{MasterHandle, WheelError};
@@ -28,11 +27,11 @@ impl RunCommand for MasterCommands {
         Box::pin(async move {
             match command.client {
                 CommandClient::LocalAsync => self.publish(&command.load, by).await,
-                CommandClient::Runner => self.runner(&command.load, by).await,
-                CommandClient::RunnerAsync => self.start_runner(&command.load, by),
-                CommandClient::Wheel => self.wheel(&command.load, by).await?.1.map_err(failed),
+                CommandClient::Runner => self.runner(&command, by).await,
+                CommandClient::RunnerAsync => self.start_runner(&command, by),
+                CommandClient::Wheel => self.wheel(&command, by).await?.1.map_err(failed),
                 CommandClient::WheelAsync => {
-                    Ok(own::where_it_is(&self.wheel(&command.load, by).await?.0))
+                    Ok(own::where_it_is(&self.wheel(&command, by).await?.0))
                 }
                 client => Err(RunError::NotHere {
                     client,
@@ -89,35 +88,36 @@ impl MasterCommands {
         Ok(answer.into())
     }
 
-    async fn runner(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
-        let caller = self.0.permitted_caller(&by.user);
-        let returned = self.0.runner(fun(load), arguments(load), &caller).await;
+    async fn runner(&self, command: &Command, by: &Subject) -> Result<Value, RunError> {
+        let (fun, caller) = (fun(&command.load), self.0.permitted_caller(&by.user));
+        let returned = self.0.runner(fun, command.arguments(), &caller).await;
         let returned = returned.map_err(failed)?;
         match returned.retcode {
             0 => Ok(returned.value),
             _ => Err(failed(match &returned.value {
                 Value::Str(text) => text.to_string(),
-                _ => format!("{}: the function failed", fun(load)),
+                _ => format!("{fun}: the function failed"),
             })),
         }
     }
 
     /// Starts a runner function: the tag and the job id of its events.
-    fn start_runner(&self, load: &Map, by: &Subject) -> Result<Value, RunError> {
+    fn start_runner(&self, command: &Command, by: &Subject) -> Result<Value, RunError> {
         let caller = self.0.permitted_caller(&by.user);
-        let started = self.0.start_runner(fun(load), arguments(load), &caller);
+        let fun = fun(&command.load);
+        let started = self.0.start_runner(fun, command.arguments(), &caller);
         started.map_err(failed)
     }
 
     /// Runs a wheel function: the event of its result, and the result.
     async fn wheel(
         &self,
-        load: &Map,
+        command: &Command,
         by: &Subject,
     ) -> Result<(Value, Result<Value, WheelError>), RunError> {
-        let arguments = arguments(load);
+        let arguments = command.arguments();
         let call = Call {
-            fun: fun(load).to_owned(),
+            fun: fun(&command.load).to_owned(),
             args: arguments.positional,
             kwargs: arguments.keyword,
             ..Call::default()
@@ -141,20 +141,6 @@ fn publisher<'a>(load: &'a Map, by: &'a Subject) -> &'a str {
 
 fn fun(load: &Map) -> &str {
     field::text(load, "fun").unwrap_or_default()
-}
-
-fn arguments(load: &Map) -> Arguments {
-    Arguments {
-        positional: match load.get("arg") {
-            Some(Value::Array(args)) => args.clone(),
-            _ => Vec::new(),
-        },
-        keyword: load
-            .get("kwarg")
-            .and_then(Value::as_map)
-            .cloned()
-            .unwrap_or_default(),
-    }
 }
 
 fn failed(error: impl std::fmt::Display) -> RunError {
