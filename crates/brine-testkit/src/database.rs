@@ -357,11 +357,15 @@ fn own(directory: PathBuf) -> PathBuf {
 }
 
 /// A command that runs as nobody, if this process may do that.
+///
+/// Its temporary files are in `directory` too: a MariaDB that starts removes every `#sql-temptable*` it finds in its
+/// temporary directory, also those another server is using.
 fn unprivileged(program: impl AsRef<std::ffi::OsStr>, directory: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .current_dir(directory)
         .env("HOME", directory)
+        .env("TMPDIR", directory)
         .env("TZ", "UTC");
     if can_switch() {
         command.uid(NOBODY).gid(NOBODY);
