@@ -21,6 +21,12 @@ pub struct MemoryReport {
     pub fleet_per_minion: u64,
 }
 
+/// The time between two looks at whether the master still works.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
+/// After so long a master counts as settled, for it may have work of its own.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+
 /// Watches a master's processes.
 pub(super) struct Watch {
     pid: Option<u32>,
@@ -41,6 +47,21 @@ impl Watch {
     pub(super) fn cpu(&self) -> Option<Duration> {
         let processes = family(self.pid?);
         Some(processes.into_iter().map(|pid| Process { pid }.cpu()).sum())
+    }
+
+    /// Waits until the master has dealt with what came before, such as connections that were closed, so that the next
+    /// measurement does not include it: until it has used hardly any processor time for a while, or [`SETTLED_AFTER`].
+    pub(super) async fn settle(&self) {
+        let mut before = self.cpu();
+        for _ in 0..SETTLED_AFTER.as_millis() / BETWEEN_LOOKS.as_millis() {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            let now = self.cpu();
+            let spent = now.zip(before).map(|(now, before)| now.saturating_sub(before));
+            if spent.is_none_or(|spent| spent < BETWEEN_LOOKS / 50) {
+                return;
+            }
+            before = now;
+        }
     }
 
     pub(super) fn report(&self, minions: usize) -> MemoryReport {

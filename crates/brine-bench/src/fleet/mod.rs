@@ -182,8 +182,9 @@ async fn measure(options: Arc<FleetOptions>) -> Result<FleetReport, FleetError> 
             .push(jobs::run(&mut fleet, arrivals.as_ref()).await?);
     }
     if options.reconnect {
-        let began = Instant::now();
         fleet.drop_connections()?;
+        memory.settle().await;
+        let began = Instant::now();
         report.sign_in_again = Some(fleet.sign_in(&memory).await?);
         report.start_again = Some(fleet.start().await?);
         report.back_after = Some(began.elapsed());
