@@ -230,6 +230,8 @@ pub(crate) fn seek(
         Some((oldest, _)) if asked < oldest => {}
         None if asked < end && !allow_gap => return Ok(Err(Gone::Removed { asked, next: end })),
         None if asked > end => return Ok(Err(Gone::Empty { asked })),
+        // All are gone.
+        None => reader.seek(end),
         _ if asked > end => {
             let newest = Seq(end.0.saturating_sub(1));
             return Ok(Err(Gone::NotYet { asked, newest }));

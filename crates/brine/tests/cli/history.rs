@@ -459,6 +459,61 @@ fn a_consumer_goes_on_where_it_was() {
     );
 }
 
+/// Whoever has read everything else is not told again what is gone, by a bus or without one.
+#[test]
+fn a_consumer_that_meets_only_a_gap_is_told_of_it_once() {
+    let store = Store::new();
+    let history = store.root.path().join("h").display().to_string();
+    let consumers = ["first", "second", "third"];
+    for name in consumers {
+        let add = ["consumer", "add", name, "--deliver", "all"];
+        assert_eq!(store.run(&add).code, Some(0));
+    }
+    let left = store.run(&["log", "purge", "--seq", "7", "--execute"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let told_once = |run: &dyn Fn(&[&str]) -> Left, words: &[&str]| {
+        let left = [run(words), run(words)];
+        assert_eq!(left[0].code, Some(0), "{words:?}: {left:?}");
+        assert!(left[0].stderr.contains('6'), "{words:?}: {left:?}");
+        assert_eq!(
+            (left[1].code, left[1].stderr.as_str()),
+            (Some(0), ""),
+            "{words:?}: {left:?}"
+        );
+    };
+    let alone = |words: &[&str]| store.run(words);
+    let looked = alone(&["consumer", "next", "first", "--no-ack"]);
+    assert!(looked.stderr.contains('6'), "{looked:?}");
+    told_once(&alone, &["consumer", "next", "first"]);
+    let mut bus = Bus::absent();
+    bus.begin(&["--history", &history]);
+    let of_bus = |words: &[&str]| bus.run(words);
+    told_once(&of_bus, &["consumer", "next", "second"]);
+    told_once(&of_bus, &["history", "--cursor", "third"]);
+}
+
+/// The first stored event is not one that the consumer's filter lets through: what was before it is told once, too.
+#[test]
+fn a_consumer_whose_filter_nothing_left_passes_is_told_of_a_gap_once() {
+    let store = Store::new();
+    let add = ["consumer", "add", "audit", "--deliver", "all", "--filter"];
+    assert_eq!(store.run(&[&add[..], &["salt/*"]].concat()).code, Some(0));
+    let left = store.run_with(
+        &["log", "import"],
+        r#"{"time": "2026-11-29T08:06:00Z", "tag": "my/late", "data": {}}"#,
+    );
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let left = store.run(&["log", "purge", "--seq", "7", "--execute"]);
+    assert_eq!(left.code, Some(0), "{left:?}");
+    let next = || store.run(&["consumer", "next", "audit"]);
+    let (first, second) = (next(), next());
+    assert!(
+        first.stderr.contains("6 events after 0 were removed"),
+        "{first:?}"
+    );
+    assert_eq!((second.code, second.stderr.as_str()), (Some(0), ""));
+}
+
 /// Past and present are one stream: nothing is missing or twice.
 #[test]
 fn watch_goes_on_from_the_past_into_what_arrives() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use brine_bus::client::Wait;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{self, Delivery, EventQuery, LocalError, Method};
-use brine_log::Seq;
 use brine_log::history::{Consumer, ConsumerName, HistoryReader, Paused};
+use brine_log::{Position, Seq};
 use brine_view::text;
 use brine_wire::Value;
 use brine_wire::time::StartText;
@@ -132,6 +132,8 @@ pub(super) fn next_over_local_socket(
                 reason,
             }) => {
                 show::complain(&Missing::new(from, to, missed, reason.as_deref()));
+                // Said once: the next call begins behind it.
+                last = Some(to);
             }
             Some(Delivery::Event(stored)) => {
                 let event = stored.event.to_ref();
@@ -169,6 +171,8 @@ pub(super) fn next(
         .consumers()?
         .into_iter()
         .find(|saved| saved.name == *name);
+    // Where the consumer is to be if there is nothing to read: what is gone is said once.
+    let mut behind = None;
     if let Some(saved) = &saved {
         if saved.paused.is_paused(clock::now()) {
             anyhow::bail!("consumer {name} is paused; brine consumer resume {name}");
@@ -181,7 +185,13 @@ pub(super) fn next(
         if let Err(gone) = history_store::seek(&mut reader, Some(&start), true)? {
             return Ok(is_gone(&gone));
         }
-        complain_of_removed(&reader, saved);
+        if complain_of_removed(&reader, saved) {
+            let before = Seq(reader.seq().0.saturating_sub(1));
+            behind = Some(Position {
+                log: reader.log_id(),
+                seq: before,
+            });
+        }
         history_store::expect(&mut reader, selection, Some(&start), None);
     }
     // Taken before anything is printed: what cannot be saved would be printed again.
@@ -197,7 +207,7 @@ pub(super) fn next(
     let last = events.print_forward(None)?;
     events.printer.flush()?;
     if let Some(mut maintenance) = maintenance.take() {
-        if let Some(position) = last {
+        if let Some(position) = last.or(behind) {
             let consumer = saved.unwrap_or_else(|| Consumer {
                 name: name.clone(),
                 position,
@@ -217,15 +227,15 @@ pub(super) fn next(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which events are gone that a consumer had not read.
-fn complain_of_removed(reader: &HistoryReader, saved: &Consumer) {
+/// Says which events are gone that a consumer had not read; whether there are any.
+fn complain_of_removed(reader: &HistoryReader, saved: &Consumer) -> bool {
     let (name, position) = (&saved.name, saved.position);
     if reader.log_id() != position.log {
         show::complain(&format_args!(
             "events after {position} are gone, which {name} had not read: this log is {}; starting at its oldest event",
             reader.log_id()
         ));
-        return;
+        return true;
     }
     let count = reader.count(Seq(position.seq.0 + 1)..reader.seq());
     if count > 0 {
@@ -239,4 +249,5 @@ fn complain_of_removed(reader: &HistoryReader, saved: &Consumer) {
             position.seq
         ));
     }
+    count > 0
 }

@@ -27,7 +27,7 @@ pub(super) struct StoredEvents<'a> {
 }
 
 impl StoredEvents<'_> {
-    /// Prints from where the reader is; gives the last event read.
+    /// Prints from where the reader is; gives the last event read, or the last that is missing behind it.
     pub(super) fn print_forward(
         &mut self,
         until: Option<Millis>,
@@ -36,9 +36,10 @@ impl StoredEvents<'_> {
         let (mut left, mut last) = (self.count, None);
         history_store::forward(&mut self.reader, self.selection, until, &mut |record| {
             let is_event = write(self.printer, log, &record)?;
-            if let Record::Event { position, .. } = &record {
-                last = Some(*position);
-            }
+            last = Some(match &record {
+                Record::Event { position, .. } => *position,
+                Record::Gap { seqs, .. } => before(log, seqs.end),
+            });
             Ok(counted(&mut left, is_event))
         })?;
         Ok(last)
@@ -134,11 +135,7 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
             reason,
             missed,
         } => {
-            let before = |seq: Seq| Position {
-                log,
-                seq: Seq(seq.0.saturating_sub(1)),
-            };
-            let (from, to) = (before(seqs.start), before(seqs.end));
+            let (from, to) = (before(log, seqs.start), before(log, seqs.end));
             let missing = Missing::new(from, to, *missed, reason.map(GapReason::word));
             if !printer.gap(&missing)? {
                 printer.flush()?;
@@ -146,6 +143,14 @@ fn write(printer: &mut Printer, log: LogId, record: &Record<'_>) -> io::Result<b
             }
             Ok(false)
         }
+    }
+}
+
+/// The position after which this number comes next.
+fn before(log: LogId, seq: Seq) -> Position {
+    Position {
+        log,
+        seq: Seq(seq.0.saturating_sub(1)),
     }
 }
 
