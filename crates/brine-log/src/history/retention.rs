@@ -34,6 +34,15 @@ pub struct TagAge {
     pub max_age: Option<Duration>,
 }
 
+impl Retention {
+    /// Everything is kept.
+    pub const UNLIMITED: Self = Self {
+        max_age: None,
+        max_bytes: None,
+        tags: Vec::new(),
+    };
+}
+
 impl Default for Retention {
     fn default() -> Self {
         Self {

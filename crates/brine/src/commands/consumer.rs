@@ -295,11 +295,7 @@ fn ask_store(directory: &Path, method: &str, target: &str) -> Result<Map, Unansw
     drop(HistoryReader::open(directory)?);
     let mut config = HistoryConfig::new(directory);
     // How long events are kept is the bus's to say.
-    config.retention = Retention {
-        max_age: None,
-        max_bytes: None,
-        tags: Vec::new(),
-    };
+    config.retention = Retention::UNLIMITED;
     let prepared = PreparedHistory::open(config)?;
     let log = Log::with_history(LogConfig::new(LogId(0)), &prepared);
     let history = prepared.start(&log)?;

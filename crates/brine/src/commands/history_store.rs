@@ -12,7 +12,9 @@ use anyhow::{anyhow, bail};
 use brine_bus::client::EventRef;
 use brine_bus::client::local::blocking::LocalClient;
 use brine_bus::client::local::{LocalAddress, LocalError};
-use brine_log::history::{ConsumerName, GapReason, HistoryReader, Maintenance, OpenError, Read};
+use brine_log::history::{
+    ConsumerName, GapReason, HistoryReader, Maintenance, OpenError, Read, Retention,
+};
 use brine_log::{LogId, Millis, Position, Seq};
 use brine_wire::time::StartText;
 
@@ -50,6 +52,14 @@ impl StoreArgs {
         };
         access::require("history", &directory, access::READ)?;
         Ok(directory)
+    }
+
+    /// The limits that the configuration has for the store; none for a directory that was named, which may be a copy.
+    pub(crate) fn configured_retention(&self) -> anyhow::Result<Retention> {
+        match self.history {
+            Some(_) => Ok(Retention::UNLIMITED),
+            None => host::configured_retention(&self.bus.resolve()?.brine),
+        }
     }
 
     fn configured_directory(&self) -> anyhow::Result<PathBuf> {

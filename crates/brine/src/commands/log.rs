@@ -55,7 +55,8 @@ enum Command {
     /// Remove events; without --execute, only show what would be removed. The bus must not be running
     #[command(visible_aliases = ["rm", "remove", "delete"])]
     Purge(Purge),
-    /// Apply limits now, and return free space to the system. The bus must not be running
+    /// Apply limits now, and return free space to the system. Without --time and --size, the limits are the
+    /// configured ones, and none with --history. The bus must not be running
     Vacuum(Vacuum),
 }
 
@@ -563,14 +564,18 @@ fn no_block(before: Seq) -> String {
 
 fn vacuum(vacuum: &Vacuum) -> anyhow::Result<()> {
     let max_age = vacuum.time.as_deref().map(age);
+    let retention = match (max_age, vacuum.size) {
+        (None, None) => vacuum.store.configured_retention()?,
+        (max_age, max_bytes) => Retention {
+            max_age,
+            max_bytes,
+            ..Retention::UNLIMITED
+        },
+    };
     let directory = vacuum.store.directory()?;
     let before = HistoryReader::open(&directory)?.info()?.totals;
     let mut maintenance = history_store::maintenance(&directory)?;
-    maintenance.vacuum(&Retention {
-        max_age,
-        max_bytes: vacuum.size,
-        tags: Vec::new(),
-    })?;
+    maintenance.vacuum(&retention)?;
     maintenance.close(&directory)?;
     let after = HistoryReader::open(&directory)?.info()?.totals;
     writeln!(

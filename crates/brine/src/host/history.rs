@@ -90,18 +90,23 @@ fn config(brine: &Brine, directory: PathBuf) -> anyhow::Result<HistoryConfig> {
         Some(SyncOption::Each) => Sync::Each,
         Some(SyncOption::Os) => Sync::System,
     };
-    let defaults = Retention::default();
+    config.retention = configured_retention(brine)?;
+    Ok(config)
+}
+
+/// How long the configuration has events kept, and how many.
+pub(crate) fn configured_retention(brine: &Brine) -> anyhow::Result<Retention> {
+    let (options, defaults) = (&brine.history, Retention::default());
     let tags = options.max_age_of_tags.iter().map(|(pattern, age)| {
         let tags = TagMatch::new(MatchType::Fnmatch, pattern.clone())?;
         let max_age = duration(*age);
         anyhow::Ok(TagAge { tags, max_age })
     });
-    config.retention = Retention {
+    Ok(Retention {
         max_age: options.max_age.map_or(defaults.max_age, duration),
         max_bytes: options.max_bytes.or(defaults.max_bytes),
         tags: tags.collect::<Result<_, _>>()?,
-    };
-    Ok(config)
+    })
 }
 
 const fn duration(age: Age) -> Option<std::time::Duration> {

@@ -44,7 +44,9 @@ use crate::bus_location::BusLocation;
 use crate::show;
 use cluster::RunningCluster;
 pub(crate) use commands::{MasterCommands, MinionCommands};
-pub(crate) use history::{HistoryDefault, RunningHistory, configured_directory};
+pub(crate) use history::{
+    HistoryDefault, RunningHistory, configured_directory, configured_retention,
+};
 use http_api::{ApiSettings, OwnMaster, RunningApi};
 pub(crate) use local_socket::RunningSocket;
 use reactor::{OpenedReactor, RunningReactor};

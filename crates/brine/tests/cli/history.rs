@@ -26,10 +26,14 @@ const EVENTS: &str = r#"
 
 impl Store {
     fn new() -> Self {
+        Self::of(EVENTS)
+    }
+
+    fn of(events: &str) -> Self {
         let store = Self {
             root: tempfile::Builder::new().prefix("b").tempdir().unwrap(),
         };
-        let left = store.run_with(&["log", "import"], EVENTS);
+        let left = store.run_with(&["log", "import"], events);
         assert_eq!(left.stdout, "6 events imported\n", "{left:?}");
         store
     }
@@ -182,6 +186,40 @@ fn a_log_is_looked_at_checked_and_shortened() {
     assert_eq!(store.tags(&["history", "my/*"]), Vec::<String>::new());
     let left = store.run(&["log", "vacuum", "--size", "1GiB"]);
     assert!(left.stdout.starts_with("0 of 4 events removed"), "{left:?}");
+}
+
+/// As the bus itself would: but only the configured store, no copy of it.
+#[test]
+fn vacuum_applies_the_configured_limits_unless_others_are_named() {
+    let store = Store::of(&EVENTS.replace("2026", "2016"));
+    let root = store.root.path();
+    let directory = root.join("h");
+    let config = |limits: &str| {
+        let text = format!(
+            "root_dir: {}\nbrine:\n  history:\n    directory: {}\n    max_age: {limits}\n",
+            root.display(),
+            directory.display()
+        );
+        fs::write(root.join("master"), text).unwrap();
+    };
+    let vacuum = |more: &[&str]| {
+        let mut command = brine(&["log", "vacuum", "-c"]);
+        command.arg(root).args(more);
+        let left = run(&mut command, "");
+        assert_eq!(left.code, Some(0), "{left:?}");
+        left.stdout.split(';').next().unwrap().to_owned()
+    };
+    config("{'*': 36500d, my/other: 1d}");
+    assert_eq!(
+        store.run(&["log", "vacuum"]).stdout.split(';').next(),
+        Some("0 of 6 events removed")
+    );
+    assert_eq!(vacuum(&["--size", "1GiB"]), "0 of 6 events removed");
+    assert_eq!(vacuum(&["--time", "36500d"]), "0 of 6 events removed");
+    assert_eq!(vacuum(&[]), "1 of 6 events removed");
+    config("1d");
+    assert_eq!(vacuum(&["--size", "1GiB"]), "0 of 5 events removed");
+    assert_eq!(vacuum(&[]), "5 of 5 events removed");
 }
 
 #[test]
