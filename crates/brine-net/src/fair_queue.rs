@@ -111,7 +111,10 @@ impl<K: Clone + Debug + Eq + Hash + Ord, T> FairQueue<K, T> {
             Lane::Known => &[For::Known, For::Any],
             Lane::Unknown => &[For::Any],
         };
-        if let Some(called) = fit.iter().find(|what| state.call(**what)) {
+        let called = fit.iter().find(|what| state.call(**what));
+        // A thread that is woken while the lock is held would have to wait for it at once.
+        drop(state);
+        if let Some(called) = called {
             self.added[*called as usize].notify_one();
         }
         dropped

@@ -56,7 +56,9 @@ impl Watch {
         for _ in 0..SETTLED_AFTER.as_millis() / BETWEEN_LOOKS.as_millis() {
             tokio::time::sleep(BETWEEN_LOOKS).await;
             let now = self.cpu();
-            let spent = now.zip(before).map(|(now, before)| now.saturating_sub(before));
+            let spent = now
+                .zip(before)
+                .map(|(now, before)| now.saturating_sub(before));
             if spent.is_none_or(|spent| spent < BETWEEN_LOOKS / 50) {
                 return;
             }

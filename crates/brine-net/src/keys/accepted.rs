@@ -4,7 +4,7 @@
 //! the kernel reports no change.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -56,6 +56,10 @@ impl AcceptedKey {
 
 /// Identifies a version of a file.
 type Version = (u64, u64, i64, i64);
+
+fn version(about: &Metadata) -> Version {
+    (about.ino(), about.size(), about.mtime(), about.mtime_nsec())
+}
 
 /// After so long a file is looked at again even if the kernel reports no change, if it is a link, has another name or is on
 /// a file system that may be shared: the kernel does not report changes by other machines, to what a link leads to, or under
@@ -110,8 +114,8 @@ struct KnownKey {
     version: Version,
     /// Whether the file has other names, or is a link to one.
     is_link: bool,
-    /// When the file was last looked at.
-    looked: Looked,
+    /// When the file was last looked at under its name.
+    looked: Option<Looked>,
     /// When it was last seen that the id has no key in another state.
     alone: Option<Looked>,
 }
@@ -152,6 +156,27 @@ impl AcceptedKeys {
         (public.pem() == pem).then(|| public.clone())
     }
 
+    /// Takes note of a key that was written to a file, which has been put in the accepted state. Whether the id's file still
+    /// is that one, the next look will show, without reading it.
+    pub(crate) fn note_written(&self, id: &MinionId, key: &PublicKey, about: &Metadata) {
+        let known = KnownKey {
+            key: Arc::new(AcceptedKey::new(key.clone())),
+            version: version(about),
+            is_link: false,
+            looked: None,
+            alone: None,
+        };
+        self.lock().keys.insert(id.clone(), known);
+    }
+
+    /// How often the folders of rejected and pending keys have changed; `None` if the kernel may not report all changes.
+    pub(crate) fn changes_of_others(&self) -> Option<u64> {
+        let mut known = self.lock();
+        known.others.note_changes(Instant::now());
+        let sees_all = known.others.watch.as_ref()?.sees_all;
+        sees_all.then_some(known.others.changes)
+    }
+
     /// Whether this is an id's accepted key now, if that can be told without reading its file.
     pub(crate) fn holds(&self, id: &MinionId, shown: &PublicKey) -> bool {
         let is_shown = |key: Arc<AcceptedKey>| key.public == *shown;
@@ -169,11 +194,12 @@ impl AcceptedKeys {
     fn has_no_other(&self, id: &MinionId) -> bool {
         let now = Instant::now();
         let looked = {
-            let mut known = self.lock();
-            known.others.note_changes(now);
+            let mut locked = self.lock();
+            let known = &mut *locked;
             let Some(key) = known.keys.get(id) else {
                 return false;
             };
+            known.others.note_changes(now);
             if (key.alone).is_some_and(|looked| known.others.is_current(looked, now, false)) {
                 return true;
             }
@@ -206,17 +232,17 @@ impl AcceptedKeys {
             }
             known.accepted.changes
         };
-        let looked = (now, changes);
+        let looked = Some((now, changes));
         let path = self.store.path(KeyState::Accepted, id);
         let own = fs::symlink_metadata(&path);
-        let is_symlink = own.as_ref().is_ok_and(fs::Metadata::is_symlink);
+        let is_symlink = own.as_ref().is_ok_and(Metadata::is_symlink);
         let about = if is_symlink { fs::metadata(&path) } else { own };
         let Ok(about) = about else {
             self.lock().keys.remove(id);
             return None;
         };
         let is_link = is_symlink || about.nlink() > 1;
-        let version = (about.ino(), about.size(), about.mtime(), about.mtime_nsec());
+        let version = version(&about);
         if let Some(known) = self.lock().keys.get_mut(id)
             && known.version == version
         {
@@ -245,8 +271,11 @@ impl Known {
     /// The key of an id, if its file is as it was when it was looked at.
     fn unchanged(&self, id: &MinionId, now: Instant) -> Option<Arc<AcceptedKey>> {
         let known = self.keys.get(id)?;
-        let is_current = (self.accepted).is_current(known.looked, now, known.is_link);
-        is_current.then(|| known.key.clone())
+        let is_current = |looked| self.accepted.is_current(looked, now, known.is_link);
+        known
+            .looked
+            .is_some_and(is_current)
+            .then(|| known.key.clone())
     }
 }
 
@@ -397,6 +426,35 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_was_written_is_not_read_back_and_counts_only_while_its_file_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
+        let accepted = AcceptedKeys::new(store.clone());
+        let id = MinionId::parse("m1").unwrap();
+        let path = store.path(KeyState::Accepted, &id);
+        let [key, other] = [1024; 2].map(|bits| {
+            let key = PrivateKey::generate(bits).unwrap();
+            key.public().clone()
+        });
+        let held = || accepted.get(&id).map(|held| held.public.clone());
+        // Were it read, no key would be found in it.
+        fs::write(&path, "not read").unwrap();
+        let about = fs::metadata(&path).unwrap();
+        accepted.note_written(&id, &key, &about);
+        assert_eq!(held(), Some(key.clone()));
+        let aside = root.path().join("aside");
+        fs::write(&aside, other.pem()).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(held(), Some(other));
+        // Another took its place, or it was removed, before it was noted.
+        accepted.note_written(&id, &key, &about);
+        assert_ne!(held(), Some(key.clone()));
+        fs::remove_file(&path).unwrap();
+        accepted.note_written(&id, &key, &about);
+        assert_eq!(held(), None);
+    }
+
+    #[test]
     fn a_key_that_is_parsed_is_held_only_while_its_file_holds_it() {
         let root = tempfile::tempdir().unwrap();
         let store = KeyStore::open(root.path(), Compat::NEWEST).unwrap();
@@ -438,7 +496,10 @@ mod tests {
         assert!(accepted.get(&id).is_some());
         assert!(is_only());
         for state in OTHERS {
+            let changes = accepted.changes_of_others();
+            assert!(changes.is_some() && accepted.changes_of_others() == changes);
             fs::write(path(state), "anything").unwrap();
+            assert_ne!(accepted.changes_of_others(), changes);
             assert!(!is_only());
             fs::remove_file(path(state)).unwrap();
             assert!(is_only());
@@ -453,7 +514,7 @@ mod tests {
         fs::rename(path(KeyState::Rejected), path(KeyState::Accepted)).unwrap();
         assert!(accepted.get(&id).is_some());
         assert!(is_only());
-        assert!(accepted.lock().others.watch.is_some());
+        assert!(accepted.changes_of_others().is_some());
         // Another folder takes a folder's place.
         let pending = path(KeyState::Pending);
         fs::rename(pending.parent().unwrap(), root.path().join("old")).unwrap();
@@ -461,7 +522,7 @@ mod tests {
         fs::create_dir(pending.parent().unwrap()).unwrap();
         fs::write(&pending, "anything").unwrap();
         assert!(!is_only());
-        assert!(accepted.lock().others.watch.is_none());
+        assert_eq!(accepted.changes_of_others(), None);
     }
 
     #[test]
@@ -505,7 +566,7 @@ mod tests {
         for sees_all in [true, false] {
             known.accepted.watch.as_mut().unwrap().sees_all = sees_all;
             let is_unchanged = |id: &MinionId, after| {
-                let looked = known.keys[id].looked.0;
+                let looked = known.keys[id].looked.unwrap().0;
                 known.unchanged(id, looked + after).is_some()
             };
             assert!(ids.iter().all(|id| is_unchanged(id, LOOK_AGAIN / 2)));

@@ -3,7 +3,7 @@
 //! A file appears under its name complete or not at all: it is written under a temporary name that
 //! begins with a dot, which no key has, and renamed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ fn replace(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<(),
 /// A file that is written and has yet to get its name; removed if it gets none.
 #[derive(Debug)]
 pub(super) struct Unnamed {
+    file: File,
     beside: PathBuf,
     path: PathBuf,
 }
@@ -55,14 +56,31 @@ impl Unnamed {
     fn write(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<Self, StoreError> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let name = crypto::sha256_hex(&crypto::random::<16>()?);
-        let new = Self {
-            beside: folder.join(format!(".{}", &name[..24])),
+        let beside = folder.join(format!(".{}", &name[..24]));
+        let error = |source| StoreError::file(path, source);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(mode);
+        let mut new = Self {
+            file: file.open(&beside).map_err(error)?,
+            beside,
             path: path.to_owned(),
         };
-        match write_new(&new.beside, bytes, mode, durable) {
-            Ok(()) => Ok(new),
-            Err(source) => Err(StoreError::file(path, source)),
+        new.fill(bytes, durable).map_err(error)?;
+        Ok(new)
+    }
+
+    fn fill(&mut self, bytes: &[u8], durable: Durable) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        match durable {
+            Durable::Yes => self.file.sync_data(),
+            Durable::No => Ok(()),
         }
+    }
+
+    /// What the file system knows of the file.
+    pub(super) fn metadata(&self) -> Result<Metadata, StoreError> {
+        let about = self.file.metadata();
+        about.map_err(|source| StoreError::file(&self.path, source))
     }
 
     /// Gives the file its name, in place of what has it.
@@ -79,19 +97,6 @@ impl Drop for Unnamed {
         if !self.beside.as_os_str().is_empty() {
             let _ = fs::remove_file(&self.beside);
         }
-    }
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
-    file.write_all(bytes)?;
-    match durable {
-        Durable::Yes => file.sync_data(),
-        Durable::No => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`super::decide`] decides on changes of state at a sign-in, the administrator on all others. Facts: `docs/protocol/network.md` §5.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -205,6 +205,13 @@ impl KeyStore {
 /// An accepted key that is on disk and has yet to be put in its state.
 #[derive(Debug)]
 pub(crate) struct PreparedKey(file::Unnamed);
+
+impl PreparedKey {
+    /// What the file system knows of its file.
+    pub(crate) fn metadata(&self) -> Result<Metadata, StoreError> {
+        self.0.metadata()
+    }
+}
 
 /// The right to change the keys of a store: one at a time has it, in all processes.
 #[derive(Debug)]

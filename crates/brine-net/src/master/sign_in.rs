@@ -121,10 +121,13 @@ impl MasterChannel {
                 _ => StoredIs::Other,
             }))
         };
-        let look = || -> Result<_, StoreError> {
-            let stored = match self.accepted.holds_only(id, public) {
-                true => Some((KeyState::Accepted, StoredIs::Same)),
-                false => self.store.first(compare)?,
+        let look = |is_in_no_other: bool| -> Result<_, StoreError> {
+            let stored = if is_in_no_other {
+                compare(KeyState::Accepted)?.map(|stored| (KeyState::Accepted, stored))
+            } else if self.accepted.holds_only(id, public) {
+                Some((KeyState::Accepted, StoredIs::Same))
+            } else {
+                self.store.first(compare)?
             };
             let decision = decide(&Case {
                 stored,
@@ -136,7 +139,8 @@ impl MasterChannel {
             });
             Ok((stored, decision))
         };
-        let (_, decision) = look()?;
+        let changes = self.accepted.changes_of_others();
+        let (stored, decision) = look(false)?;
         if decision.put.is_none() {
             return Ok((decision, false));
         }
@@ -146,7 +150,9 @@ impl MasterChannel {
         };
         // Under one lock: otherwise two keys that arrive together could both be accepted.
         let changing = self.store.change()?;
-        let (stored, decision) = look()?;
+        let is_in_no_other = stored.is_none()
+            && changes.is_some_and(|before| self.accepted.changes_of_others() == Some(before));
+        let (stored, decision) = look(is_in_no_other)?;
         let is_new = match decision.put {
             // The same key as the last time: nothing to write. Nor does each of a thousand keys a second reach the disk.
             Some(KeyState::Denied)
@@ -159,7 +165,11 @@ impl MasterChannel {
             Some(state) => {
                 let replaces = stored.map(|(state, _)| state);
                 match prepared.filter(|_| state == KeyState::Accepted) {
-                    Some(prepared) => changing.accept(id, replaces, prepared)?,
+                    Some(prepared) => {
+                        let about = prepared.metadata()?;
+                        changing.accept(id, replaces, prepared)?;
+                        self.accepted.note_written(id, public, &about);
+                    }
                     None => changing.put(id, replaces, state, public)?,
                 }
                 replaces.is_none() && state != KeyState::Denied
