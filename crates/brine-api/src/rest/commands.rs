@@ -195,14 +195,21 @@ async fn refuse_events(
     };
     let session = Session::new(&token);
     let permitted = api.acl.access(session.subject()).fire;
-    fired_by::check(&permitted, fun, &arguments::call(chunk)).map_err(|why| {
-        let tag = match &why {
-            MayNotFire::Tag(tag) => Some(tag.as_str()),
-            MayNotFire::Any(_) => None,
-        };
-        api.note(session.subject(), Noticed::IsRefused { tag });
-        RestError::Forbidden(why.to_string().into())
-    })
+    let Err(why) = fired_by::check(&permitted, fun, &arguments::call(chunk)) else {
+        return Ok(());
+    };
+    // Whoever may not call it at all is told that, as by Salt.
+    if !operator.may_run(chunk, credential).await? {
+        return Err(RestError::Unauthorized(
+            "Authorization error occurred.".into(),
+        ));
+    }
+    let tag = match &why {
+        MayNotFire::Tag(tag) => Some(tag.as_str()),
+        MayNotFire::Any(_) => None,
+    };
+    api.note(session.subject(), Noticed::IsRefused { tag });
+    Err(RestError::Forbidden(why.to_string().into()))
 }
 
 /// Writes the event in a runner's `full_return` as streams write it.

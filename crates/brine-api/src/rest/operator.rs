@@ -139,6 +139,16 @@ pub trait Operator: Send + Sync {
     /// Removes a token of Salt's.
     fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()>;
 
+    /// Whether whoever the credential is of may call a runner function with these fields, as far as that is known without
+    /// running it.
+    fn may_run<'a>(
+        &'a self,
+        _fields: &'a Map,
+        _by: &'a Credential,
+    ) -> Pending<'a, Result<bool, OperatorError>> {
+        Box::pin(async { Ok(true) })
+    }
+
     /// Runs a command for whoever the credential is of. Dropping the future does not take it back.
     fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>>;
 

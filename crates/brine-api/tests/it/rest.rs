@@ -505,6 +505,17 @@ fn no_command_fires_what_its_user_may_not_fire() {
         assert_eq!(code, 403, "{answer}");
         assert!(answer.contains("brine: {acl: …}"), "{answer}");
     }
+    // Whoever may not call them at all is told that, as by Salt.
+    let limited = r#""username": "limited", "password": "x", "eauth": "auto""#;
+    for call in [
+        format!(r#"{send}, "tag": "my/1""#),
+        r#""client": "runner", "fun": "salt.cmd""#.to_owned(),
+        r#""client": "runner_async", "fun": "salt.cmd""#.to_owned(),
+    ] {
+        let (code, answer) = run(limited, &call);
+        assert_eq!(code, 401, "{call}: {answer}");
+        assert!(answer.contains("Authorization error"), "{answer}");
+    }
     assert!(recorded.ran.lock().unwrap().is_empty());
     // No recorded master sends events: these have reached it.
     let permitted = [

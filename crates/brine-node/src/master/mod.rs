@@ -48,7 +48,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub(crate) use self::access::acl::fuzz_acl;
-pub use self::access::acl::permits_on_all;
+pub use self::access::acl::{permits_on_all, permits_runner};
 pub use self::access::{Caller, acl_users};
 pub use self::counters::{MasterStats, RequestOutcome, SignInOutcome};
 pub use self::deliveries::Durable;

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
+use brine_config::Arguments;
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::MinionId;
 use brine_wire::python_text;
@@ -88,6 +89,12 @@ pub fn permits_on_all(entries: &[Value], request: &JobRequest) -> bool {
         "*" => minions.to_vec(),
         _ => Vec::new(),
     })
+}
+
+/// Whether entries of `external_auth` permit a runner function.
+#[must_use]
+pub fn permits_runner(entries: &[Value], fun: &str, called: &Arguments) -> bool {
+    permits_call(entries, "runner", fun, &called.positional, &called.keyword).is_ok()
 }
 
 /// Whether entries of `external_auth` permit a function of a runner or wheel (`form`): `@runner` all of them,

@@ -15,7 +15,7 @@ use brine_config::{Arguments, Opts};
 use brine_net::keys::store::KeyState;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
 use brine_node::jobs::JobCache;
-use brine_node::master::{Reservation, Reserved, permits_on_all};
+use brine_node::master::{Reservation, Reserved, permits_on_all, permits_runner};
 use brine_node::{JobRequest, Published};
 use brine_wire::matching::{MatchType, TagMatch};
 use brine_wire::network::{Jid, MinionId, field};
@@ -53,6 +53,8 @@ pub(crate) struct BesideMaster {
     jobs: Jobs,
     /// `external_auth`: what users may do, as far as the API must know it.
     external_auth: Map,
+    /// `permissive_acl`: what everybody may do, users with entries of their own may, too.
+    permissive_acl: bool,
     /// Denied keys, which `key.gen_accept` of a master of Salt does not see.
     denied_keys: PathBuf,
 }
@@ -99,6 +101,7 @@ impl BesideMaster {
                 Some(Value::Map(backends)) => backends.clone(),
                 _ => Map::new(),
             },
+            permissive_acl: opts.flag("permissive_acl").unwrap_or(false),
             denied_keys: Path::new(opts.text("pki_dir")?).join(KeyState::Denied.folder()),
         })
     }
@@ -137,19 +140,27 @@ impl BesideMaster {
         if request.fun.as_array().is_none_or(|funs| funs.len() <= 1) {
             return Ok(());
         }
-        let token = self.who(by).await?;
-        let entries = match &token.auth_list {
-            Some(entries) => entries.clone(),
-            None => {
-                let backend = self.external_auth.get(token.eauth.as_str());
-                let backend = backend.and_then(Value::as_map).cloned();
-                brine_auth::shown(&backend.unwrap_or_default(), &token.name, &token.groups)
-            }
-        };
-        match permits_on_all(&entries, request) {
+        match permits_on_all(&self.entries(by).await?, request) {
             true => Ok(()),
             false => Err(OperatorError::NotPermitted(SEVERAL.to_owned())),
         }
+    }
+
+    /// What `external_auth` permits a caller.
+    async fn entries(&self, by: &Credential) -> Result<Vec<Value>, OperatorError> {
+        let token = self.who(by).await?;
+        if let Some(entries) = token.auth_list {
+            return Ok(entries);
+        }
+        let backend = self.external_auth.get(token.eauth.as_str());
+        let backend = backend.and_then(Value::as_map).cloned();
+        let (backend, is_permissive) = (backend.unwrap_or_default(), self.permissive_acl);
+        Ok(brine_auth::auth_list(
+            &backend,
+            &token.name,
+            &token.groups,
+            is_permissive,
+        ))
     }
 
     /// Has the master call a runner or wheel function for a caller.
@@ -469,6 +480,17 @@ impl Operator for BesideMaster {
 
     fn revoke<'a>(&'a self, text: &'a str) -> Pending<'a, ()> {
         Box::pin(async move { self.forget(text) })
+    }
+
+    fn may_run<'a>(
+        &'a self,
+        fields: &'a Map,
+        by: &'a Credential,
+    ) -> Pending<'a, Result<bool, OperatorError>> {
+        Box::pin(async move {
+            let (fun, called) = (fun(fields)?, arguments::runner_call(fields));
+            Ok(permits_runner(&self.entries(by).await?, &fun, &called))
+        })
     }
 
     fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>> {

@@ -139,6 +139,17 @@ impl Operator for OwnMaster {
         Box::pin(self.master.revoke_token(text))
     }
 
+    fn may_run<'a>(
+        &'a self,
+        fields: &'a Map,
+        by: &'a Credential,
+    ) -> Pending<'a, Result<bool, OperatorError>> {
+        Box::pin(async move {
+            let caller = self.caller(by).await?;
+            Ok(caller.may_run(&fun(fields)?, &arguments::runner_call(fields)))
+        })
+    }
+
     fn run(&self, low: Low, by: Credential) -> Pending<'_, Result<Value, OperatorError>> {
         Box::pin(async move {
             let caller = self.caller(&by).await?;
