@@ -6,10 +6,10 @@ use brine_config::yaml;
 use brine_wire::matching::{RegexMatch, RegexSearch};
 use brine_wire::{Value as Data, json};
 use minijinja::value::{Kwargs, Rest, Value, ValueKind};
-use minijinja::{Environment, Error, State};
+use minijinja::{Environment, Error, State, filters};
 
 use super::methods::joined;
-use super::values::{Dict, List, invalid, text, to_data, to_template};
+use super::values::{Dict, List, bounded, invalid, pay_for, spend, text, to_data, to_template};
 use super::{base64, dates, hashes, yaml_text};
 
 /// Adds them to an environment.
@@ -20,6 +20,8 @@ pub(super) fn add_to(env: &mut Environment<'_>) {
     hashes::add_to(env);
     dates::add_to(env);
     env.add_filter("_percent", percent);
+    env.add_filter("_format", filters::format);
+    env.add_filter("format", format);
     env.add_function("_list", |items: &Value| {
         Ok::<_, Error>(List::of(items_of(items)?))
     });
@@ -128,16 +130,25 @@ fn add_collections(env: &mut Environment<'_>) {
     env.add_filter("union", |own: &Value, other: &Value| {
         let mut all = items_of(own)?;
         all.extend(items_of(other)?);
-        Ok::<_, Error>(List::of(unique(all)))
+        Ok::<_, Error>(List::of(unique(all)?))
     });
     env.add_filter("intersect", |own: &Value, other: &Value| {
-        let other = items_of(other)?;
-        let common = items_of(own)?
-            .into_iter()
-            .filter(|item| other.contains(item));
-        Ok::<_, Error>(List::of(unique(common.collect())))
+        common_or_not(own, other, true)
     });
     env.add_filter("difference", difference);
+    env.add_filter("_sort", filters::sort);
+    env.add_filter("_dictsort", filters::dictsort);
+    for (name, engines) in [("sort", "_sort"), ("dictsort", "_dictsort")] {
+        env.add_filter(
+            name,
+            move |state: &mut State<'_, '_>, own: &Value, options: Kwargs| {
+                let sorted = state.apply_filter(engines, &[own.clone(), options.into()])?;
+                Ok::<_, Error>(List::of(items_of(&sorted)?))
+            },
+        );
+    }
+    env.add_filter("_sum", filters::sum);
+    env.add_filter("sum", sum);
     env.add_filter("symmetric_difference", |own: &Value, other: &Value| {
         let mut all = items_of(&difference(own, other)?)?;
         all.extend(items_of(&difference(other, own)?)?);
@@ -279,6 +290,94 @@ fn percent(state: &mut State<'_, '_>, format: &Value, arguments: &Value) -> Resu
     state.apply_filter("format", &args)
 }
 
+/// `format`. The engine's own does not pay for texts before it has put them in.
+#[allow(clippy::needless_pass_by_value)] // as the engine passes arguments
+fn format(
+    state: &mut State<'_, '_>,
+    format: &Value,
+    arguments: Rest<Value>,
+    named: Kwargs,
+) -> Result<Value, Error> {
+    let pattern = format.as_str().unwrap_or_default();
+    let mut bytes = pattern.len();
+    let mut take = |value: Value, times: usize| {
+        let value = match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable | ValueKind::Map => Value::from(text(&value)?),
+            _ => value,
+        };
+        let length = value.as_str().map_or(0, str::len);
+        bytes = bytes.saturating_add(length.saturating_mul(times));
+        pay_for(state, bytes)?;
+        Ok::<_, Error>(value)
+    };
+    let mut args = vec![format.clone()];
+    for value in arguments.0 {
+        args.push(take(value, 1)?);
+    }
+    let names: Vec<String> = named.args().map(str::to_owned).collect();
+    let mut values = Vec::new();
+    for name in names {
+        let times = pattern.matches(&format!("%({name})")).count();
+        values.push((name.clone(), take(named.get(&name)?, times)?));
+    }
+    if !values.is_empty() {
+        args.push(Kwargs::from_iter(values).into());
+    }
+    state.apply_filter("_format", &args)
+}
+
+/// Jinja's `sum`. The engine's own puts lists together one by one, each time from the beginning.
+#[allow(clippy::needless_pass_by_value)] // as the engine passes arguments
+fn sum(
+    state: &mut State<'_, '_>,
+    values: &Value,
+    attribute: Option<String>,
+    start: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let attribute = match attribute {
+        Some(attribute) => Some(attribute),
+        None => options.get::<Option<String>>("attribute")?,
+    };
+    let start = match start {
+        Some(start) => Some(start),
+        None => options.get::<Option<Value>>("start")?,
+    };
+    options.assert_all_used()?;
+    let kind = start.as_ref().map(Value::kind);
+    let Some(start) = start.as_ref().filter(|own| is_list(own)) else {
+        if kind == Some(ValueKind::String) {
+            return Err(invalid("sum does not add texts; use join"));
+        }
+        let args = [
+            values.clone(),
+            attribute.into(),
+            start.unwrap_or_else(|| Value::from(0)),
+        ];
+        return state.apply_filter("_sum", &args);
+    };
+    let mut all = items_of(start)?;
+    for item in values.try_iter()?.checked() {
+        let more = attribute_of(item?, attribute.as_deref())?;
+        if !is_list(&more) {
+            return Err(invalid(format!(
+                "sum adds lists to a list, and found a {}",
+                more.kind()
+            )));
+        }
+        all.extend(items_of(&more)?);
+        bounded(all.len())?;
+    }
+    Ok(List::of(all))
+}
+
+/// What `a.b` leads to in an item; the item itself without such a path.
+fn attribute_of(item: Value, path: Option<&str>) -> Result<Value, Error> {
+    path.into_iter()
+        .flat_map(|path| path.split('.'))
+        .try_fold(item, |value, name| value.get_attr(name))
+}
+
 /// Jinja's `join`. The engine's own does not pay for the items before it has put them together.
 #[allow(clippy::needless_pass_by_value)] // as the engine passes arguments
 fn join(
@@ -294,12 +393,7 @@ fn join(
     };
     let (between, attribute) = (named(between, "d")?, named(attribute, "attribute")?);
     options.assert_all_used()?;
-    let of_item = |item: Result<Value, Error>| match &attribute {
-        Some(path) => path
-            .split('.')
-            .try_fold(item?, |value, name| value.get_attr(name)),
-        None => item,
-    };
+    let of_item = |item: Result<Value, Error>| attribute_of(item?, attribute.as_deref());
     let items = items.try_iter()?.checked().map(of_item);
     joined(state, items, between.as_deref().unwrap_or_default())
 }
@@ -352,36 +446,55 @@ pub(super) fn load_json(own: &str) -> Result<Value, Error> {
 }
 
 fn items_of(value: &Value) -> Result<Vec<Value>, Error> {
-    value.try_iter()?.checked().collect()
+    let mut items = Vec::new();
+    for item in value.try_iter()?.checked() {
+        spend(1)?;
+        items.push(item?);
+    }
+    Ok(items)
 }
 
 fn is_list(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
 }
 
-fn unique(items: Vec<Value>) -> Vec<Value> {
+fn unique(items: Vec<Value>) -> Result<Vec<Value>, Error> {
     let mut kept = Vec::new();
     for item in items {
-        if !kept.contains(&item) {
+        if !is_among(&kept, &item)? {
             kept.push(item);
         }
     }
-    kept
+    Ok(kept)
+}
+
+/// Whether an item is one of these. To compare is quicker than to hand out.
+fn is_among(items: &[Value], item: &Value) -> Result<bool, Error> {
+    const COMPARED_AT_ONCE: usize = 16;
+    spend(items.len() / COMPARED_AT_ONCE)?;
+    Ok(items.contains(item))
 }
 
 fn difference(own: &Value, other: &Value) -> Result<Value, Error> {
-    let other = items_of(other)?;
-    let only = items_of(own)?
-        .into_iter()
-        .filter(|item| !other.contains(item));
-    Ok(List::of(unique(only.collect())))
+    common_or_not(own, other, false)
+}
+
+/// The items that are among others, or those that are not, each once.
+fn common_or_not(own: &Value, other: &Value, common: bool) -> Result<Value, Error> {
+    let (other, mut kept) = (items_of(other)?, Vec::new());
+    for item in items_of(own)? {
+        if is_among(&other, &item)? == common {
+            kept.push(item);
+        }
+    }
+    Ok(List::of(unique(kept)?))
 }
 
 fn compare_dicts(old: &Value, new: &Value) -> Result<Value, Error> {
     let mut keys = items_of(old)?;
     keys.extend(items_of(new)?);
     let mut differences = Vec::new();
-    for key in unique(keys) {
+    for key in unique(keys)? {
         let of = |from: &Value| {
             from.get_item(&key).map(|value| {
                 if value.is_undefined() {

@@ -28,7 +28,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 pub use salt::Surroundings;
 
 use self::prepare::What;
-use self::values::{text, to_template};
+use self::values::{begin, text, to_template};
 use crate::react::lock;
 
 /// How many steps a template may take: some tenths of a second.
@@ -164,6 +164,7 @@ impl Jinja {
             return Ok(text.clone());
         }
         let context = Value::from_pairs([("tag", Value::from(tag)), ("data", to_template(data))]);
+        begin();
         let template = self.env.get_template(name);
         let rendered = template.and_then(|template| template.render(context));
         rendered.map_err(|error| explain(&error))
@@ -176,6 +177,7 @@ impl Jinja {
     pub fn evaluate(&self, expression: &str, tag: &str, data: &Data) -> Result<String, JinjaError> {
         let prepared = prepare::prepare(&format!("{{{{ {expression} }}}}")).text;
         let context = Value::from_pairs([("tag", Value::from(tag)), ("data", to_template(data))]);
+        begin();
         let rendered = self.env.render_named_str("expression", &prepared, context);
         rendered.map_err(|error| explain(&error))
     }

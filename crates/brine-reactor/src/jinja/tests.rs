@@ -325,6 +325,9 @@ fn text_that_a_template_cannot_pay_for_is_not_made() {
         "(([l] * 1000) | join('') | length)",
         "(([{'a': l}] * 1000) | join('-', attribute='a') | length)",
         "(('{0}' * 1000).format(l))",
+        "(('%(a)s' * 100000) | format(a=l) | length)",
+        "(('%s' * 1000) | format(*([l] * 1000)) | length)",
+        "('%s' | format([l] * 1000))",
         "([l] * 1000)",
         "(([[l] * 1000] * 1000) | string | length)",
         "([[l] * 1000] | json)",
@@ -339,4 +342,37 @@ fn text_that_a_template_cannot_pay_for_is_not_made() {
     let template = "{{ 'a-b-c'.replace('-', '+', 1) }} {{ 'ab'.replace('', '.') }} {{ '-'.join([1, 'b']) }} \
                     {{ [1, none] | join(d='/') }} {{ [{'a': {'b': 2}}] | join(attribute='a.b') }}{{ [] | join }}";
     assert_eq!(rendered(template).unwrap(), "a+b-c .a.b. 1-b 1/None 2");
+}
+
+/// Lists that the engine makes out of others, and work on them that it does not count. Before there was a bound, each of
+/// these took minutes, or more memory than there is.
+#[test]
+fn lists_that_a_template_cannot_pay_for_end_it() {
+    let doubled = "{% for i in range(60) %}{% set n.l = n.l + n.l %}{% endfor %}";
+    for template in [
+        format!("{{% set n = namespace(l=data.list) %}}{doubled}{{{{ n.l | length }}}}"),
+        format!("{{% set n = namespace(l=[2, 1] | sort) %}}{doubled}"),
+        "{% set l = range(60000) | list %}{{ l | union(l) | length }}".to_owned(),
+        "{% set l = range(60000) | list %}{{ l | difference(l) | length }}".to_owned(),
+        "{% set l = range(90000) | list %}{% for i in l %}{% do l.index(i) %}{% endfor %}"
+            .to_owned(),
+        "{% set l = range(90000) | list %}{% for i in range(90000) %}{% do [].append(l) %}{% endfor %}"
+            .to_owned(),
+        "{{ (['x' * 1000] * 10000) | sum(start='') | length }}".to_owned(),
+    ] {
+        let error = rendered(&template).expect_err(&template).message;
+        assert!(
+            error.contains("steps") || error.contains("use join"),
+            "{template}: {error}"
+        );
+    }
+    // The next template has all its steps.
+    let template = "{{ ([[1]] * 10000) | sum(start=[]) | length }} {{ [[1], [2]] | sum(start=[0]) }} \
+                    {{ [{'a': [1]}, {'a': [2]}] | sum('a', []) }} {{ [1, 2.5] | sum }} {{ [{'a': 1}] | sum(attribute='a') }} \
+                    {{ [1] | sum(start=5) }} {{ [1] + [2] }} {{ [2, 1] | sort + [3] }} {{ [1, 2] | sort(reverse=true) }} \
+                    {{ ({'b': 1, 'a': 2} | dictsort)[0][0] }}";
+    assert_eq!(
+        rendered(template).unwrap(),
+        "10000 [0, 1, 2] [1, 2] 3.5 1 6 [1, 2] [1, 2, 3] [2, 1] a"
+    );
 }

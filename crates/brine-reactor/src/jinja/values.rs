@@ -4,6 +4,7 @@
 //! The engine's own lists and mappings cannot be changed, but templates collect with `{% do names.append(x) %}`. A
 //! collection can never be put into itself, so walking one always ends.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +27,38 @@ const MAX_TEXT: usize = FUEL as usize * BYTES_PER_STEP;
 /// How many bytes of text the engine lets a template make for one step.
 const BYTES_PER_STEP: usize = 64;
 
+/// How many items a whole template may walk through, in collections that the engine does not charge for: twice as many
+/// as its steps pay for in those.
+const MAX_WALKED: usize = 4 * FUEL as usize;
+
+thread_local! {
+    /// How many are left for the template that is rendered on this thread. The engine adds lists without a word to
+    /// anybody who knows its state.
+    static LEFT: Cell<usize> = const { Cell::new(MAX_WALKED) };
+}
+
+/// From here on another template is rendered.
+pub(super) fn begin() {
+    LEFT.set(MAX_WALKED);
+}
+
+/// Charges for walking through so many items.
+pub(super) fn spend(items: usize) -> Result<(), Error> {
+    let left = LEFT.get().checked_sub(items);
+    LEFT.set(left.unwrap_or(0));
+    left.map(drop).ok_or(Error::from(ErrorKind::OutOfFuel))
+}
+
+/// Hands items to the engine. It stops at an error among them.
+fn handed_out(items: Vec<Value>) -> Enumerator {
+    // What it takes to begin, also with a list that has no items.
+    const TO_BEGIN: usize = 8;
+    match spend(items.len() + TO_BEGIN) {
+        Ok(()) => Enumerator::Iter(Box::new(items.into_iter())),
+        Err(error) => Enumerator::Iter(Box::new(std::iter::once(Value::from(error)))),
+    }
+}
+
 /// How far a walk through collections has come.
 #[derive(Default)]
 struct Walk {
@@ -36,6 +69,7 @@ struct Walk {
 impl Walk {
     fn step(&mut self, depth: usize) -> Result<(), Error> {
         self.items += 1;
+        spend(1)?;
         if depth > MAX_DEPTH {
             return Err(invalid(format!("nested deeper than {MAX_DEPTH} levels")));
         }
@@ -125,6 +159,10 @@ impl List {
         Value::from_object(Self(Mutex::new(items)))
     }
 
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+
     /// What it holds now.
     pub(super) fn items(&self) -> Vec<Value> {
         lock(&self.0).clone()
@@ -187,7 +225,7 @@ impl Dict {
     }
 }
 
-fn bounded(items: usize) -> Result<(), Error> {
+pub(super) fn bounded(items: usize) -> Result<(), Error> {
     match items <= MAX_ITEMS {
         true => Ok(()),
         false => Err(invalid(format!(
@@ -263,11 +301,11 @@ impl Object for List {
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Iter(Box::new(self.items().into_iter()))
+        handed_out(self.items())
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
-        Some(lock(&self.0).len())
+        Some(self.len())
     }
 
     fn call_method(
@@ -302,7 +340,7 @@ impl Object for Dict {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         let keys = self.pairs().into_iter().map(|(key, _)| key);
-        Enumerator::Iter(Box::new(keys))
+        handed_out(keys.collect())
     }
 
     fn enumerator_len(self: &Arc<Self>) -> Option<usize> {
