@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use brine_log::{Log, Millis, Next, Position, Seq, Start};
 
-use super::read::{Filter, is_gap};
+use super::filter::{Filter, is_gap};
 use super::redaction::Redaction;
 
 /// The first stretch, in events.

@@ -1,5 +1,6 @@
 //! Events over HTTP: read as streams, fired by lines.
 
+pub(crate) mod filter;
 pub(crate) mod fire;
 pub(crate) mod form;
 pub(crate) mod last;

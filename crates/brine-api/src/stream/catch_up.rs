@@ -18,8 +18,8 @@ use super::form;
 use super::subscriber::{Over, Subscriber};
 use super::window::{Spot, Window, push_framed};
 use super::{Join, Shared};
+use crate::events::filter::Expects;
 use crate::events::last;
-use crate::events::read::Expects;
 use crate::events::redaction::Redaction;
 
 /// A stream's piece, about what one write moves, in bytes. It grows from the first to the second as long as

@@ -17,7 +17,7 @@ use super::form::{self, Form};
 use super::subscriber::{Over, Subscriber, View};
 use super::window::{Spot, Window};
 use super::{Join, Shared};
-use crate::events::read::Expects;
+use crate::events::filter::Expects;
 use crate::events::redaction::Redaction;
 
 /// All windows together, in bytes.

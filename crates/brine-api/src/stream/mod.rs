@@ -46,7 +46,8 @@ use self::subscriber::{Guard, Socket, Subscriber, View};
 use self::window::Wire;
 use crate::acl;
 use crate::body::ResponseBody;
-use crate::events::read::{self, Expects, Query, QueryContext};
+use crate::events::filter::Expects;
+use crate::events::read::{self, Query, QueryContext};
 use crate::rest::{Answer, Context, RestError, Session, blanked, head_bytes};
 use crate::state::{ApiState, Audit, Noticed, Readers};
 

@@ -13,7 +13,7 @@ use tokio::time::Duration;
 
 use super::form::Form;
 use super::window::{LAST_CHUNK, Wire, push_framed};
-use crate::events::read::Filter;
+use crate::events::filter::Filter;
 use crate::state::Entry;
 
 /// What a stream is written to: a socket, or the pipe to whatever puts it into other frames.
