@@ -17,7 +17,7 @@ use brine_bridge::webhook::WebhookSink;
 use brine_bridge::{Batching, Filter, SinkConfig};
 #[cfg(feature = "file")]
 use brine_config::FileSinkOptions;
-use brine_config::{Brine, Opts, SinkKind, SinkOptions};
+use brine_config::{SinkKind, SinkOptions};
 use brine_log::history::ConsumerName;
 
 use super::super::cluster;
@@ -26,17 +26,10 @@ use super::databases;
 #[cfg(any(feature = "otlp", feature = "webhook"))]
 use super::http;
 use super::returner::ReturnerSink;
-use super::{Start, starting};
+use super::{Node, Start, starting};
 
 /// After this many refusals an event is set aside.
 const ATTEMPTS: u32 = 3;
-
-/// What a sink needs of its node's configuration.
-#[derive(Clone, Copy)]
-pub(super) struct Node<'a> {
-    pub(super) opts: Option<&'a Opts>,
-    pub(super) brine: &'a Brine,
-}
 
 /// A sink that is not connected. Finds everything that is wrong without asking the other side; says where the sink is
 /// asked for.

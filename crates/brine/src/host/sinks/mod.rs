@@ -24,7 +24,6 @@ use brine_log::history::History;
 use tokio::sync::watch;
 
 use crate::bus_location::BusLocation;
-use make::Node;
 pub(crate) use shown::SinkList;
 
 /// Sinks whose options are known to be good. Nothing is connected.
@@ -38,6 +37,13 @@ struct Prepared {
 /// Starts a sink's thread, on which it takes what the pump hands it until it ends.
 type Start =
     Box<dyn FnOnce(&str, Pump, watch::Receiver<bool>) -> anyhow::Result<JoinHandle<()>> + Send>;
+
+/// What a sink needs of its node's configuration.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    opts: Option<&'a Opts>,
+    brine: &'a Brine,
+}
 
 /// Sinks that run. Dropping them has them deliver what is in the log, for a few seconds at most, and waits for that.
 pub(crate) struct RunningSinks {

@@ -12,7 +12,7 @@ use brine_log::{LogId, Position};
 use brine_node::functions::{Call, Failure, Functions, FunctionsConfig, Host};
 use brine_wire::{Map, Value, msgpack};
 
-use super::make::Node;
+use super::Node;
 
 /// Events into a user's module.
 pub(super) struct ReturnerSink {
