@@ -195,7 +195,9 @@ impl Declaration {
         let sls = &self.sls;
         if self.id.as_str().is_none() {
             let found = python_text::class_name(&self.id);
-            errors.push(format!("ID '{id}' in SLS '{sls}' is not formed as a string, but is type {found}. It may need to be quoted."));
+            errors.push(format!(
+                "expected a text as name of a reaction in '{sls}', found {id} ({found}): put it in quotes"
+            ));
         }
         for (state, items) in self
             .body
@@ -205,28 +207,33 @@ impl Declaration {
             let items = match items {
                 Value::Array(items) => items,
                 Value::Nil => {
-                    errors.push(format!("ID '{id}' in SLS '{sls}' contains a short declaration ({state}) with a trailing colon. When not passing any arguments to a state, the colon must be omitted."));
+                    errors.push(format!(
+                        "reaction '{id}' in '{sls}': nothing follows '{state}:'; add arguments, or remove the colon"
+                    ));
                     continue;
                 }
                 _ => {
                     errors.push(format!(
-                        "State '{id}' in SLS '{sls}' is not formed as a list"
+                        "reaction '{id}' in '{sls}': expected a list of arguments below '{state}', found {}",
+                        python_text::class_name(items)
                     ));
                     continue;
                 }
             };
             let named = items.iter().filter_map(Value::as_str);
             for function in named.clone().filter(|name| name.trim().contains(' ')) {
-                errors.push(format!("The function \"{function}\" in state \"{id}\" in SLS \"{sls}\" has whitespace, a function with whitespace is not supported, perhaps this is an argument that is missing a \":\""));
+                errors.push(format!(
+                    "reaction '{id}' in '{sls}': '{function}' is no function; if it is an argument, it lacks a colon"
+                ));
             }
             match named.count() + usize::from(state.contains('.')) {
                 0 if state == "require" || state.is_empty() => {}
                 0 => errors.push(format!(
-                    "No function declared in state '{id}' in SLS '{sls}'"
+                    "reaction '{id}' in '{sls}': '{state}' names no function, as 'local.test.ping' does"
                 )),
                 1 => {}
                 _ => errors.push(format!(
-                    "Too many functions declared in state '{state}' in SLS '{sls}'"
+                    "reaction '{id}' in '{sls}': '{state}' names more than one function"
                 )),
             }
         }
@@ -364,18 +371,18 @@ mod tests {
     #[test]
     fn one_fault_stops_all_reactions_to_the_event() {
         for (text, error) in [
-            ("a:\n  local.x.y:\n", "trailing colon"),
-            ("a:\n  local.x.y: {tgt: x}\n", "not formed as a list"),
-            ("a:\n  local:\n  - tgt: x\n", "No function declared"),
-            ("1:\n  local.x.y: []\n", "not formed as a string"),
-            ("a:\n  local.x.y:\n  - b c\n", "whitespace"),
+            ("a:\n  local.x.y:\n", "remove the colon"),
+            ("a:\n  local.x.y: {tgt: x}\n", "expected a list"),
+            ("a:\n  local:\n  - tgt: x\n", "names no function"),
+            ("1:\n  local.x.y: []\n", "put it in quotes"),
+            ("a:\n  local.x.y:\n  - b c\n", "lacks a colon"),
             (
                 "a:\n  local.x.y:\n  - require:\n    - local: b\n",
-                "does not exist",
+                "is not there",
             ),
             (
                 "a:\n  local.x.y:\n  - require:\n    - local: a\n",
-                "Recursive",
+                "require each other",
             ),
         ] {
             let found = compiled(text).unwrap_err().to_string();

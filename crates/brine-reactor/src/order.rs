@@ -85,10 +85,10 @@ pub(crate) fn in_order(mut chunks: Vec<Chunk>) -> Result<Vec<Low>, CompileErrors
         for (kind, id) in chunk.requires() {
             if !chunks.iter().any(|other| other.is(kind, &id)) {
                 errors.push(format!(
-                    "Referenced state does not exist for requisite [{}: ({id})] in state [{}] in SLS [{}]",
-                    kind.unwrap_or("id"),
+                    "reaction '{}' in '{}' requires '{}: {id}', which is not there",
                     chunk.low.id,
-                    chunk.low.sls
+                    chunk.low.sls,
+                    kind.unwrap_or("id"),
                 ));
             }
         }
@@ -107,7 +107,7 @@ pub(crate) fn in_order(mut chunks: Vec<Chunk>) -> Result<Vec<Low>, CompileErrors
         let Some(next) = chunks.iter().position(is_free) else {
             let ids: Vec<_> = chunks.iter().map(|chunk| chunk.low.id.as_str()).collect();
             return Err(CompileErrors(vec![format!(
-                "Recursive requisites were found: {}",
+                "these reactions require each other: {}",
                 ids.join(", ")
             )]));
         };
