@@ -266,9 +266,7 @@ impl Query {
         query.filter.tags = TagFilter::new(kind, &tags, &excluded).map_err(|error| bad(&error))?;
         Ok(query)
     }
-}
 
-impl Query {
     /// What a reader counts on that asks for this.
     pub(crate) const fn expects(&self) -> Expects {
         match (self.last, self.start) {

@@ -82,10 +82,14 @@ impl Api {
         self.ask(&format!("POST {path}"), &head, body)
     }
 
-    pub(super) fn log_in(&self, user: &str) -> String {
+    fn try_to_log_in(&self, user: &str) -> Answer {
         let login =
             format!(r#"{{"username": "{user}", "password": "hunter2", "eauth": "sharedsecret"}}"#);
-        let answer = self.post("", "/login", &login);
+        self.post("", "/login", &login)
+    }
+
+    pub(super) fn log_in(&self, user: &str) -> String {
+        let answer = self.try_to_log_in(user);
         assert_eq!(answer.code, 200, "{}", answer.text);
         text(&answer.first(), "token")
     }
@@ -236,6 +240,29 @@ fn the_api_runs_beside_a_real_master() {
     stream.until("tag: salt/netapi/hook/site/attached\n");
     let id = stream.id_of("salt/netapi/hook/site/attached");
     assert_eq!(id.as_ref(), stored.last());
+}
+
+/// Nobody waits for the whole `rest_timeout`, five minutes, for what nobody does any longer.
+#[test]
+fn a_runner_whose_real_master_ends_is_given_up() {
+    let port = free_port();
+    let api = Api { port };
+    let site = Site::configured("zeromq", &options(port));
+    let command = program::command(SALT, "salt-master", &site.path(""));
+    let master = Program::start(command, site.path("salt-master.out"));
+    let _served = Process::start(site.command("salt-api"));
+    let mut bus = site.master_bus();
+    api.wait();
+    wait_until("the master", || api.try_to_log_in("fred").code != 503);
+    let fred = api.log_in("fred");
+    std::thread::scope(|scope| {
+        let sleeps = r#"{"client": "runner", "fun": "test.sleep", "s_time": 200}"#;
+        let answer = scope.spawn(|| api.post(&fred, "/", sleeps));
+        while bus.next("salt/run/*/new").get("fun") != Some(&"runner.test.sleep".into()) {}
+        drop(master);
+        let answer = answer.join().unwrap();
+        assert_eq!(answer.code, 503, "{}", answer.text);
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use brine_api::rest::{Client, Credential, Low, Operator, OperatorError, Pending}
 use brine_auth::{Login, LoginError, Token, TokenLayout, TokenStore};
 use brine_bus::address::{Address, Node};
 use brine_bus::client::tokio::{Publisher, Subscriber};
-use brine_bus::client::{SubscriberConfig, Wait};
+use brine_bus::client::{ReceiveError, SubscriberConfig, Wait};
 use brine_config::{Arguments, Opts};
 use brine_net::keys::store::KeyState;
 use brine_node::client::{ClientConfig, ClientError, LocalClient};
@@ -365,11 +365,23 @@ impl BesideMaster {
         let until = Instant::now() + timeout;
         // A master of 3008 fires nothing for a function that it does not have.
         let mut starts_until = Some(Instant::now() + START);
+        // With a master that has ended, its runners have, too.
+        let mut is_away = false;
         loop {
             let wait = starts_until.map_or(until, |start| start.min(until));
-            let event = bus.get_event(&returns, Wait::Until(wait)).await;
-            let event = event.map_err(|error| no_bus(&error))?;
+            let look = wait.min(Instant::now() + FIND_BUS);
+            let event = match bus.get_event(&returns, Wait::Until(look)).await {
+                Err(ReceiveError::Connect(_)) if !is_away && look < wait => {
+                    is_away = true;
+                    continue;
+                }
+                event => event.map_err(|error| no_bus(&error))?,
+            };
+            is_away = false;
             let Some(event) = event else {
+                if look < wait {
+                    continue;
+                }
                 return Err(match wait == until {
                     true => OperatorError::Timeout,
                     false => not_available(&fun),
