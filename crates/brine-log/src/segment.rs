@@ -161,7 +161,7 @@ impl SegmentWriter {
     /// Whether an event of this size still fits.
     #[inline]
     pub(crate) fn fits(&self, event_bytes: usize, source: &Source<'_>) -> bool {
-        if *source != Source::default() && self.sources.room() < source.encoded_bytes() {
+        if !source.is_local() && self.sources.room() < source.encoded_bytes() {
             return false;
         }
         let needed = event_bytes + FRAME_OVERHEAD_BYTES;
@@ -178,19 +178,22 @@ impl SegmentWriter {
         at: Millis,
         source: &Source<'_>,
     ) {
-        for (framing, writer) in [
-            (Framing::Bare, &mut self.bare),
-            (Framing::Prefixed, &mut self.prefixed),
-        ] {
-            if let Some(writer) = writer {
-                writer.append(Header::new(framing, event.len()).as_bytes());
-                writer.append(event);
-            }
+        let header = Header::new(Framing::Bare, event.len());
+        if let Some(bare) = &mut self.bare {
+            bare.append(header.as_bytes());
+            bare.append(event);
         }
-        self.bare_end += Header::new(Framing::Bare, event.len()).as_bytes().len() + event.len();
+        if let Some(prefixed) = &mut self.prefixed {
+            prefixed.append(Header::new(Framing::Prefixed, event.len()).as_bytes());
+            prefixed.append(event);
+        }
+        self.bare_end += header.as_bytes().len() + event.len();
         self.event_bytes += event.len();
         let narrow = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
-        let source_end = self.source_end(source);
+        let source_end = match source.is_local() {
+            true => 0,
+            false => self.source_end(source),
+        };
         self.index.append(&[Entry {
             end: narrow(self.bare_end),
             event_bytes: narrow(event.len()),

@@ -49,6 +49,11 @@ impl<'a> Origin<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// Whether it was fired here, by nobody who is named: most events are.
+    pub(crate) const fn is_local(&self) -> bool {
+        self.sender.is_none() && self.origin.is_none()
+    }
+
     /// The bytes that [`Source::encode`] makes at most.
     pub(crate) fn encoded_bytes(&self) -> usize {
         let sender = self.sender.map_or(0, |sender| sender.len().min(MAX_NAME));
