@@ -198,7 +198,7 @@ async fn refuse_events(
     let Err(why) = fired_by::check(&permitted, fun, &arguments::call(chunk)) else {
         return Ok(());
     };
-    // Whoever may not call it at all is told that, as by Salt.
+    // A user who may not call it at all gets a 401, as from Salt.
     if !operator.may_run(chunk, credential).await? {
         return Err(RestError::Unauthorized(
             "Authorization error occurred.".into(),

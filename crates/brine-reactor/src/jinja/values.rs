@@ -32,12 +32,12 @@ const BYTES_PER_STEP: usize = 64;
 const MAX_WALKED: usize = 4 * FUEL as usize;
 
 thread_local! {
-    /// How many are left for the template that is rendered on this thread. The engine adds lists without a word to
-    /// anybody who knows its state.
+    /// How many are left for the template that is rendered on this thread. Not in the template's state: the engine does not
+    /// pass that when it adds two lists.
     static LEFT: Cell<usize> = const { Cell::new(MAX_WALKED) };
 }
 
-/// From here on another template is rendered.
+/// Begins to count for another template.
 pub(super) fn begin() {
     LEFT.set(MAX_WALKED);
 }

@@ -132,7 +132,7 @@ pub(super) fn next_over_local_socket(
                 reason,
             }) => {
                 show::complain(&Missing::new(from, to, missed, reason.as_deref()));
-                // Said once: the next call begins behind it.
+                // Reported once: the next call begins behind it.
                 last = Some(to);
             }
             Some(Delivery::Event(stored)) => {
@@ -171,7 +171,7 @@ pub(super) fn next(
         .consumers()?
         .into_iter()
         .find(|saved| saved.name == *name);
-    // Where the consumer is to be if there is nothing to read: what is gone is said once.
+    // Where the consumer goes if there is nothing to read, so that what is gone is reported once.
     let mut behind = None;
     if let Some(saved) = &saved {
         if saved.paused.is_paused(clock::now()) {
