@@ -15,9 +15,12 @@ def violations(page):
 
 
 def show(page, served, view):
-    """Goes to a view and waits for it: until then the rows are those of the one before."""
+    """Goes to a view and waits for it: until then the rows are those of the one before.
+
+    They are drawn in the frame after. A click on one of the old rows, which is hidden then, would wait for it in vain."""
     page.goto(f"{served.url}/brine#{view}")
     expect(page.locator("body")).to_have_attribute("data-view", view)
+    page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
     expect(rows(page).first).to_be_visible()
 
 
