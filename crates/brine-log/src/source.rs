@@ -49,7 +49,7 @@ impl<'a> Origin<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Whether it was fired here, by nobody who is named: most events are.
+    /// Whether a program of this machine fired it here: most events have no sender and no origin.
     pub(crate) const fn is_local(&self) -> bool {
         self.sender.is_none() && self.origin.is_none()
     }

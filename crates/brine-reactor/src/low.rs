@@ -223,7 +223,7 @@ impl Declaration {
             let named = items.iter().filter_map(Value::as_str);
             for function in named.clone().filter(|name| name.trim().contains(' ')) {
                 errors.push(format!(
-                    "reaction '{id}' in '{sls}': '{function}' is no function; if it is an argument, it lacks a colon"
+                    "reaction '{id}' in '{sls}': '{function}' is not a function; if it is an argument, write a colon after its name"
                 ));
             }
             match named.count() + usize::from(state.contains('.')) {
@@ -375,7 +375,7 @@ mod tests {
             ("a:\n  local.x.y: {tgt: x}\n", "expected a list"),
             ("a:\n  local:\n  - tgt: x\n", "names no function"),
             ("1:\n  local.x.y: []\n", "put it in quotes"),
-            ("a:\n  local.x.y:\n  - b c\n", "lacks a colon"),
+            ("a:\n  local.x.y:\n  - b c\n", "write a colon"),
             (
                 "a:\n  local.x.y:\n  - require:\n    - local: b\n",
                 "is not there",

@@ -1,4 +1,4 @@
-//! Which events a reader gets, and which removed ones it must be told of.
+//! Which events a reader gets, and which removed events are a gap for it.
 //!
 //! Knows nothing of HTTP or of how a query is written: `read` builds a filter, streams of every kind apply it.
 

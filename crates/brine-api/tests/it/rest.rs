@@ -505,7 +505,7 @@ fn no_command_fires_what_its_user_may_not_fire() {
         assert_eq!(code, 403, "{answer}");
         assert!(answer.contains("brine: {acl: …}"), "{answer}");
     }
-    // Whoever may not call them at all is told that, as by Salt.
+    // A user who may not call them at all gets a 401, as from Salt.
     let limited = r#""username": "limited", "password": "x", "eauth": "auto""#;
     for call in [
         format!(r#"{send}, "tag": "my/1""#),

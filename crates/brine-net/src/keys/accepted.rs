@@ -383,6 +383,10 @@ mod tests {
     use super::*;
     use crate::crypto::rsa::PrivateKey;
 
+    fn two_keys() -> [PublicKey; 2] {
+        [1024; 2].map(|bits| PrivateKey::generate(bits).unwrap().public().clone())
+    }
+
     #[test]
     fn a_key_that_changes_counts_at_once_and_one_that_does_not_is_not_read_again() {
         let root = tempfile::tempdir().unwrap();
@@ -390,10 +394,7 @@ mod tests {
         let accepted = AcceptedKeys::new(store.clone());
         let id = MinionId::parse("m1").unwrap();
         let path = store.path(KeyState::Accepted, &id);
-        let pems = [1024; 2].map(|bits| {
-            let key = PrivateKey::generate(bits).unwrap();
-            key.public().pem().to_owned()
-        });
+        let pems = two_keys().map(|key| key.pem().to_owned());
         let pem = || accepted.get(&id).map(|key| key.public.pem().to_owned());
         let aside = root.path().join("aside");
         let change_all = || {
@@ -432,10 +433,7 @@ mod tests {
         let accepted = AcceptedKeys::new(store.clone());
         let id = MinionId::parse("m1").unwrap();
         let path = store.path(KeyState::Accepted, &id);
-        let [key, other] = [1024; 2].map(|bits| {
-            let key = PrivateKey::generate(bits).unwrap();
-            key.public().clone()
-        });
+        let [key, other] = two_keys();
         let held = || accepted.get(&id).map(|held| held.public.clone());
         // Were it read, no key would be found in it.
         fs::write(&path, "not read").unwrap();
@@ -461,10 +459,7 @@ mod tests {
         let accepted = AcceptedKeys::new(store.clone());
         let id = MinionId::parse("m1").unwrap();
         let path = store.path(KeyState::Accepted, &id);
-        let [key, other] = [1024; 2].map(|bits| {
-            let key = PrivateKey::generate(bits).unwrap();
-            key.public().clone()
-        });
+        let [key, other] = two_keys();
         fs::write(&path, key.pem()).unwrap();
         assert!(!accepted.holds(&id, &key), "nobody has looked yet");
         assert_eq!(accepted.get_like(&id, Some(&other)).unwrap().public, key);

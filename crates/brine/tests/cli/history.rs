@@ -497,7 +497,7 @@ fn a_consumer_goes_on_where_it_was() {
     );
 }
 
-/// Whoever has read everything else is not told again what is gone, by a bus or without one.
+/// The second call reports nothing, with a bus and without one.
 #[test]
 fn a_consumer_that_meets_only_a_gap_is_told_of_it_once() {
     let store = Store::new();
@@ -530,7 +530,7 @@ fn a_consumer_that_meets_only_a_gap_is_told_of_it_once() {
     told_once(&of_bus, &["history", "--cursor", "third"]);
 }
 
-/// The first stored event is not one that the consumer's filter lets through: what was before it is told once, too.
+/// The first stored event does not pass the filter. The gap before it is reported once, too.
 #[test]
 fn a_consumer_whose_filter_nothing_left_passes_is_told_of_a_gap_once() {
     let store = Store::new();

@@ -242,7 +242,7 @@ fn the_api_runs_beside_a_real_master() {
     assert_eq!(id.as_ref(), stored.last());
 }
 
-/// Nobody waits for the whole `rest_timeout`, five minutes, for what nobody does any longer.
+/// The client does not wait for the rest of `rest_timeout`, five minutes.
 #[test]
 fn a_runner_whose_real_master_ends_is_given_up() {
     let port = free_port();
